@@ -1,0 +1,180 @@
+"""What the systems find: one frozen type for each step from a suspicion to a diagnosis.
+
+:class:`Candidate` (where something might be) -> :class:`Nodule` (judged) -> :class:`Diagnosis` (the patient).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Candidate", "Diagnosis", "Location", "Nodule", "Provenance", "Region", "Verdict"]
+
+
+class Verdict(StrEnum):
+    """What is said of the patient."""
+
+    NO_NODULE = "NO_NODULE"
+    """The lungs were searched and nothing was found."""
+    BENIGN = "BENIGN"
+    """Something was found; the patient's score is under the threshold."""
+    MALIGNANT = "MALIGNANT"
+    """Something was found; the patient's score is the threshold or more."""
+    INDETERMINATE = "INDETERMINATE"
+    """Nothing could be searched, because the CT shows no lung."""
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """One point, in the patient and in the source images.
+
+    Attributes
+    ----------
+    lps_mm
+        Patient coordinates in mm: to the left, to the back (posterior), to the head (superior).
+    slice_index
+        Counted from 0 by ascending position on the slice normal.
+    row, column
+        Index in that slice, fractional, 0 at the centre of the first pixel.
+    sop_instance_uid, instance_number
+        The DICOM instance that holds the slice; None if the CT did not come from DICOM.
+    """
+
+    lps_mm: tuple[float, float, float]
+    slice_index: int
+    row: float
+    column: float
+    sop_instance_uid: str | None = None
+    instance_number: int | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Region:
+    """A set of voxels of the source grid: a box and a mask inside it.
+
+    Attributes
+    ----------
+    start_zyx
+        Voxel index of the box's first voxel: slice, row, column.
+    mask
+        Shape of the box, True where the voxel belongs to the region; at least one voxel does.
+    """
+
+    start_zyx: tuple[int, int, int]
+    mask: NDArray[np.bool_]
+
+    def __post_init__(self) -> None:
+        if self.mask.ndim != 3 or not self.mask.any():
+            raise ValueError(f"a region is a 3D mask with a voxel in it, not shape {self.mask.shape}")
+
+    @property
+    def stop_zyx(self) -> tuple[int, int, int]:
+        """Voxel index behind the box's last voxel (boxes are half open)."""
+        z, y, x = (start + size for start, size in zip(self.start_zyx, self.mask.shape, strict=True))
+        return z, y, x
+
+    @property
+    def box(self) -> tuple[slice, slice, slice]:
+        """The box as an index: ``ct.hu[region.box]`` is what the mask covers."""
+        z, y, x = (slice(a, b) for a, b in zip(self.start_zyx, self.stop_zyx, strict=True))
+        return z, y, x
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A place where a nodule might be, not yet judged.
+
+    Attributes
+    ----------
+    location
+        Its centre.
+    roi_diameter_mm
+        Diameter of the circle with the area of the region's largest slice. It is the size of the detected region,
+        not of the nodule.
+    detection_score
+        0 to 1, higher is more certainly a nodule.
+    region
+        The voxels it covers, on the source grid.
+    """
+
+    location: Location
+    roi_diameter_mm: float
+    detection_score: float
+    region: Region
+
+
+@dataclass(frozen=True, slots=True)
+class Nodule:
+    """A candidate that was judged.
+
+    Attributes
+    ----------
+    candidate
+        Where it is.
+    malignancy_score
+        0 to 1, higher looks more malignant. A score, not a probability, as long as the model card says so.
+    diameter_mm
+        Measured diameter; None for a system that has no mask of the nodule itself.
+    """
+
+    candidate: Candidate
+    malignancy_score: float
+    diameter_mm: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """How a diagnosis came to be.
+
+    Attributes
+    ----------
+    series_uid
+        DICOM Series Instance UID; None if the CT did not come from DICOM.
+    version
+        Lungsight's version.
+    weights_sha256
+        SHA-256 of the network's file.
+    config
+        Every setting in force, as nested tables of plain values.
+    seconds
+        Wall-clock time of each step.
+    """
+
+    series_uid: str | None
+    version: str
+    weights_sha256: str
+    config: Mapping[str, Any]
+    seconds: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """What one system says of one CT.
+
+    Attributes
+    ----------
+    verdict
+        Of the patient.
+    malignancy_score
+        Of the patient, 0 to 1; None if there is no nodule.
+    system
+        ``"windows"`` or ``"segments"``.
+    nodules
+        Best detection first; empty if there is none.
+    provenance
+        How it came to be.
+    warnings
+        What was repaired or should be known, a sentence each.
+    """
+
+    verdict: Verdict
+    malignancy_score: float | None
+    system: str
+    nodules: tuple[Nodule, ...]
+    provenance: Provenance
+    warnings: tuple[str, ...] = field(default=())

@@ -1,0 +1,1 @@
+"""Step 7: how the networks came to be."""
