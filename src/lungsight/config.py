@@ -17,7 +17,60 @@ import tomli_w
 
 from lungsight.errors import InputError
 
-__all__ = ["Config", "WindowsConfig", "config_from_toml", "config_to_toml"]
+__all__ = ["Config", "LungsConfig", "WindowsConfig", "config_from_toml", "config_to_toml"]
+
+
+@dataclass(frozen=True, slots=True)
+class LungsConfig:
+    """Settings of the lung mask.
+
+    Attributes
+    ----------
+    border_hu
+        Below it a voxel holds air or lung; about halfway between lung (-850) and soft tissue (50).
+    air_hu
+        A region whose median is below it holds air and no tissue: outside the body, bowel gas, trachea.
+    grid_mm
+        Spacing of the coarse grid on which the lungs are found; their border is then drawn on the CT's own grid.
+    min_volume_ml
+        Smaller regions are no lung.
+    min_share
+        Regions smaller than this share of the largest one are no lung; 0 to 1.
+    closing_mm
+        Radius of the ball that closes the whole surface: vessels at the hilum, small nodules.
+    costal_closing_mm
+        Radius of the ball that closes the surface under the ribs, where a healthy lung has no hollows: nodules and
+        masses that touch the pleura.
+    max_airways_ml
+        Volume of trachea and bronchi at most; more has leaked into the lung.
+    airway_radius_mm
+        Thinner airways belong to the lung.
+    airway_wall_mm
+        Thickness of the wall that is left out with the airways.
+    """
+
+    border_hu: float = -400.0
+    air_hu: float = -960.0
+    grid_mm: float = 2.0
+    min_volume_ml: float = 5.0
+    min_share: float = 0.03
+    closing_mm: float = 5.0
+    costal_closing_mm: float = 20.0
+    max_airways_ml: float = 120.0
+    airway_radius_mm: float = 3.5
+    airway_wall_mm: float = 2.0
+
+    def __post_init__(self) -> None:
+        if not self.air_hu < self.border_hu:
+            raise ValueError(f"air_hu is {self.air_hu}, expected below border_hu, which is {self.border_hu}")
+        if not 0 <= self.min_share <= 1:
+            raise ValueError(f"min_share is {self.min_share}, expected 0 to 1")
+        if self.grid_mm <= 0:
+            raise ValueError(f"grid_mm is {self.grid_mm}, expected above 0")
+        lengths = ("min_volume_ml", "closing_mm", "costal_closing_mm", "max_airways_ml", "airway_radius_mm")
+        for name in (*lengths, "airway_wall_mm"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected 0 or more")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +117,7 @@ class Config:
     0.5
     """
 
+    lungs: LungsConfig = field(default_factory=LungsConfig)
     windows: WindowsConfig = field(default_factory=WindowsConfig)
 
 
@@ -73,8 +127,8 @@ def config_to_toml(config: Config) -> str:
     Examples
     --------
     >>> print(config_to_toml(Config()))  # doctest: +ELLIPSIS
-    [windows]
-    roi_score = ...
+    [lungs]
+    border_hu = ...
     """
     return tomli_w.dumps(dataclasses.asdict(config))
 
