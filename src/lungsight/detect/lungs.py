@@ -1,0 +1,171 @@
+"""The lung mask: found on a coarse grid by rules of anatomy, its border drawn on the CT's own grid."""
+
+from __future__ import annotations
+
+from itertools import permutations
+from typing import Any
+
+import cc3d
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from lungsight.config import LungsConfig
+from lungsight.ct.volume import CTVolume
+from lungsight.detect.airways import IN_PLANE, find_airways
+
+__all__ = ["segment_lungs"]
+
+Triple = tuple[int, int, int]
+Spacing = tuple[float, float, float]
+Mask = NDArray[np.bool_]
+
+_LOWEST_HU = -1024  # padding outside the field of view counts as air
+
+
+def segment_lungs(ct: CTVolume, config: LungsConfig = LungsConfig()) -> Mask:  # noqa: B008 (frozen)
+    """Both lungs without trachea and main bronchi, closed over nodules inside and at the pleura.
+
+    Parameters
+    ----------
+    ct
+        A CT that shows lung, with or without the air around the body, in any orientation.
+    config
+        Settings.
+
+    Returns
+    -------
+    ndarray
+        Shape of ``ct.hu``; all False if the CT shows no lung.
+    """
+    order = _upright_axes(ct.affine)
+    hu = _turn(ct.hu, ct.affine, order)
+    spacing_mm = [ct.spacing_zyx_mm[axis] for axis in order]
+    fz, fy, fx = (max(1, min(round(config.grid_mm / mm), n)) for mm, n in zip(spacing_mm, hu.shape, strict=True))
+    mm_z, mm_y, mm_x = fz * spacing_mm[0], fy * spacing_mm[1], fx * spacing_mm[2]
+    mask = np.zeros(ct.shape, np.bool_)
+    found = _find(_shrink(hu, (fz, fy, fx)), (mm_z, mm_y, mm_x), config)
+    if found is not None:
+        _turn(mask, ct.affine, order)[...] = _draw_border(hu, *found, (fz, fy, fx), config.border_hu)
+    return mask
+
+
+def _upright_axes(affine: NDArray[np.float64]) -> Triple:
+    """The array's axes that run nearest to head-foot, front-back and right-left."""
+    along = np.abs(affine[:3, :3]) / np.linalg.norm(affine[:3, :3], axis=0)
+    z, y, x = max(permutations(range(3)), key=lambda axes: sum(along[2 - i, axis] for i, axis in enumerate(axes)))
+    return z, y, x
+
+
+def _turn(array: NDArray[Any], affine: NDArray[np.float64], order: Triple) -> NDArray[Any]:
+    """A view whose axes run to the head, to the back and to the patient's left."""
+    step = tuple(slice(None, None, 1 if affine[2 - i, axis] > 0 else -1) for i, axis in enumerate(order))
+    return array.transpose(order)[step]
+
+
+def _shrink(hu: NDArray[Any], factors: Triple) -> NDArray[np.float32]:
+    """Means over blocks; what does not fill a block at the far ends is left out."""
+    fz, fy, fx = factors
+    nz, ny, nx = (n // f for n, f in zip(hu.shape, factors, strict=True))
+    coarse = np.zeros((nz, ny, nx), np.float32)
+    for z in range(nz):
+        slab = np.maximum(hu[z * fz : (z + 1) * fz, : ny * fy, : nx * fx], _LOWEST_HU).astype(np.float32)
+        rows = slab.reshape(fz, ny, fy, nx * fx).sum((0, 2))
+        for x in range(fx):
+            coarse[z] += rows[:, x::fx]
+    coarse /= fz * fy * fx
+    return coarse
+
+
+def _find(hu: NDArray[np.float32], spacing_mm: Spacing, config: LungsConfig) -> tuple[Mask, Mask] | None:
+    """On the coarse grid: what surely is lung, and where the border runs; None if there is no lung."""
+    airspace = hu < config.border_hu
+    airspace &= ~_outside(hu, airspace, config.air_hu)
+    airways = find_airways(hu, airspace, spacing_mm, config)
+    wide = _closer(_deeper(airways, config.airway_radius_mm, spacing_mm), config.airway_radius_mm, spacing_mm)
+    tubes = _closer(wide & airways, config.airway_wall_mm, spacing_mm)
+    lungs = _lung_components(hu, airspace & ~tubes, spacing_mm, config)
+    if not lungs.any():
+        return None
+    closed = _close(lungs, spacing_mm, config) & ~tubes
+    inside = ndimage.binary_erosion(closed, border_value=1) | (closed & ~lungs)
+    border = ndimage.binary_dilation(closed) & ~tubes
+    return inside, border
+
+
+def _outside(hu: NDArray[np.float32], airspace: Mask, air_hu: float) -> Mask:
+    """Air around the body and what lies in it (table, blankets): touches the sides of an axial plane and is air."""
+    # Opened, so that thin things in the air do not part it.
+    body = ndimage.binary_opening(~airspace, IN_PLANE)
+    labels, n = ndimage.label(~body, IN_PLANE)
+    sides = np.concatenate([labels[:, [0, -1]].ravel(), labels[:, :, [0, -1]].ravel()])
+    at_side = np.zeros(n + 1, np.bool_)
+    at_side[sides] = True
+    at_side[0] = False
+    outside: Mask = (at_side & _is_air(hu, labels, n, air_hu))[labels]
+    return outside
+
+
+def _is_air(hu: NDArray[np.float32], labels: NDArray[Any], n: int, air_hu: float) -> Mask:
+    """For each label, whether the median is below `air_hu`."""
+    flat = labels.ravel()
+    voxels = np.bincount(flat, minlength=n + 1)
+    dark = np.bincount(flat, weights=(hu < air_hu).ravel(), minlength=n + 1)
+    return dark > voxels / 2
+
+
+def _lung_components(hu: NDArray[np.float32], airspace: Mask, spacing_mm: Spacing, config: LungsConfig) -> Mask:
+    labels, n = cc3d.connected_components(airspace, connectivity=6, return_N=True)
+    volume_ml = np.bincount(labels.ravel(), minlength=n + 1) * np.prod(spacing_mm) / 1000
+    volume_ml[0] = 0
+    volume_ml[_is_air(hu, labels, n, config.air_hu)] = 0
+    lung = (volume_ml >= config.min_volume_ml) & (volume_ml >= config.min_share * volume_ml.max())
+    lungs: Mask = lung[labels]
+    return lungs
+
+
+def _close(lungs: Mask, spacing_mm: Spacing, config: LungsConfig) -> Mask:
+    """The lungs with their holes filled and the hollows of their surface closed, more so under the ribs."""
+    box = ndimage.find_objects(lungs.astype(np.int8))[0]
+    pad = [(int(np.ceil(config.costal_closing_mm / mm)) + 1,) * 2 for mm in spacing_mm]
+    part = np.pad(lungs[box], pad)
+    small = _deeper(_closer(part, config.closing_mm, spacing_mm), config.closing_mm, spacing_mm)
+    large = _deeper(_closer(part, config.costal_closing_mm, spacing_mm), config.costal_closing_mm, spacing_mm)
+    right_of = np.logical_or.accumulate(part, axis=2)
+    left_of = np.logical_or.accumulate(part[:, :, ::-1], axis=2)[:, :, ::-1]
+    closed = ndimage.binary_fill_holes(part | small | (large & ~(right_of & left_of)))
+    inner = tuple(slice(before, -after) for before, after in pad)
+    result = np.zeros_like(lungs)
+    result[box] = closed[inner]
+    return result
+
+
+def _closer(mask: Mask, radius_mm: float, spacing_mm: Spacing) -> Mask:
+    """Dilated by a ball."""
+    if not mask.any():
+        return mask
+    near: Mask = ndimage.distance_transform_edt(~mask, sampling=spacing_mm) <= radius_mm
+    return near
+
+
+def _deeper(mask: Mask, radius_mm: float, spacing_mm: Spacing) -> Mask:
+    """Eroded by a ball."""
+    if mask.all():
+        return mask
+    deep: Mask = ndimage.distance_transform_edt(mask, sampling=spacing_mm) > radius_mm
+    return deep
+
+
+def _draw_border(hu: NDArray[Any], inside: Mask, border: Mask, factors: Triple, border_hu: float) -> Mask:
+    """On the CT's grid: everything inside, and along the border what is darker than `border_hu`."""
+    fine = _enlarge(border, factors, hu.shape)
+    fine &= hu < border_hu
+    fine |= _enlarge(inside, factors, hu.shape)
+    return fine
+
+
+def _enlarge(mask: Mask, factors: Triple, shape: tuple[int, ...]) -> Mask:
+    for axis, (factor, n) in enumerate(zip(factors, shape, strict=True)):
+        mask = np.repeat(mask, factor, axis)
+        mask = np.pad(mask, [(0, n - mask.shape[axis] if a == axis else 0) for a in range(3)], "edge")
+    return mask
