@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import re
 import tempfile
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -17,7 +19,8 @@ from lungsight.config import Config, WindowsConfig, config_from_toml, config_to_
 from lungsight.errors import InputError
 
 SOURCE = Path(lungsight.__file__).parent
-SETTINGS = {setting.name for setting in dataclasses.fields(WindowsConfig)}
+SECTIONS = [getattr(Config(), section.name) for section in dataclasses.fields(Config)]
+SETTINGS = {setting.name for section in SECTIONS for setting in dataclasses.fields(section)}
 WINDOWS = st.builds(
     WindowsConfig,
     roi_score=st.floats(0, 1, exclude_min=True),
@@ -27,13 +30,30 @@ WINDOWS = st.builds(
 )
 
 
+def between_half_and_whole(default: float) -> st.SearchStrategy[float]:
+    """Values near a default, of its type, which every section accepts whatever its ranges are."""
+    if isinstance(default, int):
+        return st.integers(1, max(1, default))
+    return st.floats(0.5, 1).map(lambda share: share * default)
+
+
+def near_default(section: Any) -> st.SearchStrategy[Any]:
+    values = {f.name: between_half_and_whole(getattr(section, f.name)) for f in dataclasses.fields(section)}
+    return st.builds(type(section), **values)
+
+
+CONFIGS = st.builds(
+    Config, **{f.name: near_default(section) for f, section in zip(dataclasses.fields(Config), SECTIONS, strict=True)}
+)
+
+
 def written(text: str, folder: Path) -> Path:
     path = folder / "lungsight.toml"
     path.write_text(text, "utf-8")
     return path
 
 
-@given(st.builds(Config, windows=WINDOWS))
+@given(CONFIGS | st.builds(Config, windows=WINDOWS))
 def test_toml_goes_out_and_in_without_loss(config: Config) -> None:
     with tempfile.TemporaryDirectory() as folder:
         assert config_from_toml(written(config_to_toml(config), Path(folder))) == config
@@ -41,16 +61,16 @@ def test_toml_goes_out_and_in_without_loss(config: Config) -> None:
 
 def test_toml_holds_every_setting_under_its_table() -> None:
     # tomllib, not our reader, is the judge of what was written.
-    tables = tomllib.loads(config_to_toml(Config(WindowsConfig(min_overlap=3, vote_threshold=0.625))))
+    tables = tomllib.loads(config_to_toml(Config(windows=WindowsConfig(min_overlap=3, vote_threshold=0.625))))
     assert set(tables) == {field.name for field in dataclasses.fields(Config)}
-    assert set(tables["windows"]) == {field.name for field in dataclasses.fields(WindowsConfig)}
+    assert {name for table in tables.values() for name in table} == SETTINGS
     assert tables["windows"]["min_overlap"] == 3
     assert tables["windows"]["vote_threshold"] == 0.625
 
 
 def test_what_a_file_leaves_out_keeps_its_default(tmp_path: Path) -> None:
     config = config_from_toml(written("[windows]\nmin_overlap = 25\n", tmp_path))
-    assert config == Config(WindowsConfig(min_overlap=25))
+    assert config == Config(windows=WindowsConfig(min_overlap=25))
     assert config != Config()
     assert config_from_toml(written("", tmp_path)) == Config()
 
@@ -63,22 +83,26 @@ def test_a_whole_number_stands_for_a_float(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "found", "expected"),
     [
-        ("[window]\n", r"table \[window\]", "the tables windows"),
-        ("windows = 3\n", r"table \[windows\]", "the tables windows"),
-        ("[[windows]]\n", r"table \[windows\]", "the tables windows"),
-        ("vote_threshold = 0.5\n", r"table \[vote_threshold\]", "the tables windows"),
+        ("[window]\n", r"table \[window\]", "the tables "),
+        ("windows = 3\n", r"table \[windows\]", "the tables "),
+        ("[[windows]]\n", r"table \[windows\]", "the tables "),
+        ("vote_threshold = 0.5\n", r"table \[vote_threshold\]", "the tables "),
         ("[windows]\nvote = 0.5\n", r"windows\.vote\.", "roi_score, min_overlap"),
         ("[windows]\nvote_threshold = '0.5'\n", r"windows\.vote_threshold = '0\.5'", "type float"),
         ("[windows]\nvote_threshold = true\n", r"windows\.vote_threshold = True", "type float"),
         ("[windows]\nmin_overlap = 8.0\n", r"windows\.min_overlap = 8\.0", "type int"),
         ("[windows]\nmin_overlap = false\n", r"windows\.min_overlap = False", "type int"),
-        ("[windows]\nvote_threshold = nan\n", "vote_threshold is nan", "in range"),
+        ("[windows]\nvote_threshold = nan\n", r"windows\.vote_threshold = nan", "a finite number"),
         ("[windows]\nroi_score = 0.0\n", r"roi_score is 0\.0", "in range"),
         ("[windows]\nroi_score = 1.01\n", r"roi_score is 1\.01", "in range"),
         ("[windows]\nmin_overlap = 0\n", "min_overlap is 0", "in range"),
         ("[windows]\nmin_overlap = 26\n", "min_overlap is 26", "in range"),
         ("[windows]\nmin_slices = 0\n", "min_slices is 0", "in range"),
         ("[windows]\nvote_threshold = -0.1\n", r"vote_threshold is -0\.1", "in range"),
+        ("[lungs]\nair_hu = -300.0\n", r"air_hu is -300\.0, expected below border_hu", "in range"),
+        ("[lungs]\ngrid_mm = 0\n", "grid_mm is 0", "in range"),
+        ("[lungs]\nclosing_mm = nan\n", r"lungs\.closing_mm = nan", "a finite number"),
+        ("[lungs]\nclosing_mm = inf\n", r"lungs\.closing_mm = inf", "a finite number"),
         ("[windows\n", "lungsight.toml", "a TOML file"),
     ],
 )
@@ -101,15 +125,20 @@ def test_a_file_that_is_not_there_or_not_text_is_refused(tmp_path: Path) -> None
         config_from_toml(binary)
 
 
+def test_a_number_that_is_none_is_refused_by_the_class_too() -> None:
+    with pytest.raises(ValueError, match="vote_threshold is nan"):
+        WindowsConfig(vote_threshold=float("nan"))
+
+
 @pytest.mark.parametrize("value", [0.0, 1.0])
 def test_the_borders_of_a_range_are_inside(value: float) -> None:
     assert WindowsConfig(vote_threshold=value).vote_threshold == value
 
 
-@pytest.mark.parametrize("section", [WindowsConfig()])
-def test_each_setting_is_described_with_its_range(section: WindowsConfig) -> None:
+@pytest.mark.parametrize("section", SECTIONS, ids=lambda section: type(section).__name__)
+def test_each_setting_is_described(section: Any) -> None:
     for setting in dataclasses.fields(section):
-        assert setting.name in (type(section).__doc__ or "")
+        assert re.search(rf"^ +{setting.name}$", type(section).__doc__ or "", flags=re.MULTILINE), setting.name
 
 
 def test_settings_are_frozen() -> None:
@@ -137,7 +166,8 @@ def numbers_repeated(source: str) -> list[str]:
 
 
 def is_number(node: ast.expr | None) -> bool:
-    return isinstance(node, ast.Constant) and type(node.value) in (int, float)
+    sign_off = node.operand if isinstance(node, ast.UnaryOp) else node
+    return isinstance(sign_off, ast.Constant) and type(sign_off.value) in (int, float)
 
 
 def test_a_default_stands_once() -> None:

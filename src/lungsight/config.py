@@ -8,6 +8,7 @@ stands beside the code that feeds it.
 from __future__ import annotations
 
 import dataclasses
+import math
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -154,7 +155,7 @@ def _section(name: str, table: Any, path: Path, remedy: str) -> Any:
     factory = sections.get(name)
     if factory is None or not isinstance(table, dict):
         raise InputError(f"{path}: table [{name}]", f"the tables {', '.join(sections)}", remedy)
-    default = factory()  # type: ignore[operator, misc]
+    default = factory()  # type: ignore[operator]
     known = {f.name: type(getattr(default, f.name)) for f in dataclasses.fields(default)}
     for key, value in table.items():
         if key not in known:
@@ -162,6 +163,8 @@ def _section(name: str, table: Any, path: Path, remedy: str) -> Any:
         # TOML writes 1 where a float is meant; anything else must have the default's own type.
         if type(value) is not known[key] and not (known[key] is float and type(value) is int):
             raise InputError(f"{path}: {name}.{key} = {value!r}", f"a value of type {known[key].__name__}", remedy)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise InputError(f"{path}: {name}.{key} = {value!r}", "a finite number", remedy)
     try:
         return dataclasses.replace(default, **table)
     except ValueError as error:
