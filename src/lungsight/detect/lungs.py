@@ -94,31 +94,38 @@ def _find(hu: NDArray[np.float32], spacing_mm: Spacing, config: LungsConfig) -> 
 
 
 def _outside(hu: NDArray[np.float32], airspace: Mask, air_hu: float) -> Mask:
-    """Air around the body and what lies in it (table, blankets): touches the sides of an axial plane and is air."""
-    # Opened, so that thin things in the air do not part it.
-    body = ndimage.binary_opening(~airspace, IN_PLANE)
-    labels, n = ndimage.label(~body, IN_PLANE)
+    """What touches the sides of an axial plane and is air, or has no body around it (table, blankets)."""
+    # Opened, so that thin things in the air do not part it and are no body.
+    solid = ndimage.binary_opening(~airspace, IN_PLANE)
+    body = cc3d.largest_k(solid, k=1, connectivity=6) > 0
+    labels, n = ndimage.label(~solid, IN_PLANE)
     sides = np.concatenate([labels[:, [0, -1]].ravel(), labels[:, :, [0, -1]].ravel()])
     at_side = np.zeros(n + 1, np.bool_)
     at_side[sides] = True
     at_side[0] = False
-    outside: Mask = (at_side & _is_air(hu, labels, n, air_hu))[labels]
+    enclosed = _share(_between(body, 1) | _between(body, 2), labels, n) > 0.5
+    air = _share(hu < air_hu, labels, n) > 0.5
+    outside: Mask = (at_side & (air | ~enclosed))[labels]
     return outside
 
 
-def _is_air(hu: NDArray[np.float32], labels: NDArray[Any], n: int, air_hu: float) -> Mask:
-    """For each label, whether the median is below `air_hu`."""
-    flat = labels.ravel()
-    voxels = np.bincount(flat, minlength=n + 1)
-    dark = np.bincount(flat, weights=(hu < air_hu).ravel(), minlength=n + 1)
-    return dark > voxels / 2
+def _between(mask: Mask, axis: int) -> Mask:
+    """True where the mask has voxels on both sides along an axis."""
+    return np.logical_or.accumulate(mask, axis) & np.flip(np.logical_or.accumulate(np.flip(mask, axis), axis), axis)
+
+
+def _share(mask: Mask, labels: NDArray[Any], n: int) -> NDArray[np.float64]:
+    """For each label 0 to n, the share of its voxels that lie in the mask."""
+    voxels = np.bincount(labels.ravel(), minlength=n + 1)
+    inside: NDArray[np.float64] = np.bincount(labels[mask], minlength=n + 1) / np.maximum(voxels, 1)
+    return inside
 
 
 def _lung_components(hu: NDArray[np.float32], airspace: Mask, spacing_mm: Spacing, config: LungsConfig) -> Mask:
     labels, n = cc3d.connected_components(airspace, connectivity=6, return_N=True)
     volume_ml = np.bincount(labels.ravel(), minlength=n + 1) * np.prod(spacing_mm) / 1000
     volume_ml[0] = 0
-    volume_ml[_is_air(hu, labels, n, config.air_hu)] = 0
+    volume_ml[_share(hu < config.air_hu, labels, n) > 0.5] = 0
     lung = (volume_ml >= config.min_volume_ml) & (volume_ml >= config.min_share * volume_ml.max())
     lungs: Mask = lung[labels]
     return lungs
@@ -131,9 +138,7 @@ def _close(lungs: Mask, spacing_mm: Spacing, config: LungsConfig) -> Mask:
     part = np.pad(lungs[box], pad)
     small = _deeper(_closer(part, config.closing_mm, spacing_mm), config.closing_mm, spacing_mm)
     large = _deeper(_closer(part, config.costal_closing_mm, spacing_mm), config.costal_closing_mm, spacing_mm)
-    right_of = np.logical_or.accumulate(part, axis=2)
-    left_of = np.logical_or.accumulate(part[:, :, ::-1], axis=2)[:, :, ::-1]
-    closed = ndimage.binary_fill_holes(part | small | (large & ~(right_of & left_of)))
+    closed = ndimage.binary_fill_holes(part | small | (large & ~_between(part, 2)))
     inner = tuple(slice(before, -after) for before, after in pad)
     result = np.zeros_like(lungs)
     result[box] = closed[inner]
