@@ -50,7 +50,7 @@ class LungsConfig:
         Thickness of the wall that is left out with the airways.
     """
 
-    border_hu: float = -400.0
+    border_hu: float = -300.0
     air_hu: float = -960.0
     grid_mm: float = 2.0
     min_volume_ml: float = 5.0

@@ -13,6 +13,7 @@ from scipy import ndimage
 from lungsight.config import LungsConfig
 from lungsight.ct.volume import CTVolume
 from lungsight.detect.airways import IN_PLANE, find_airways
+from lungsight.detect.morphology import close, dilate, erode, open_
 
 __all__ = ["segment_lungs"]
 
@@ -82,8 +83,7 @@ def _find(hu: NDArray[np.float32], spacing_mm: Spacing, config: LungsConfig) -> 
     airspace = hu < config.border_hu
     airspace &= ~_outside(hu, airspace, config.air_hu)
     airways = find_airways(hu, airspace, spacing_mm, config)
-    wide = _closer(_deeper(airways, config.airway_radius_mm, spacing_mm), config.airway_radius_mm, spacing_mm)
-    tubes = _closer(wide & airways, config.airway_wall_mm, spacing_mm)
+    tubes = dilate(open_(airways, config.airway_radius_mm, spacing_mm), config.airway_wall_mm, spacing_mm)
     lungs = _lung_components(hu, airspace & ~tubes, spacing_mm, config)
     if not lungs.any():
         return None
@@ -134,31 +134,13 @@ def _lung_components(hu: NDArray[np.float32], airspace: Mask, spacing_mm: Spacin
 def _close(lungs: Mask, spacing_mm: Spacing, config: LungsConfig) -> Mask:
     """The lungs with their holes filled and the hollows of their surface closed, more so under the ribs."""
     box = ndimage.find_objects(lungs.astype(np.int8))[0]
-    pad = [(int(np.ceil(config.costal_closing_mm / mm)) + 1,) * 2 for mm in spacing_mm]
-    part = np.pad(lungs[box], pad)
-    small = _deeper(_closer(part, config.closing_mm, spacing_mm), config.closing_mm, spacing_mm)
-    large = _deeper(_closer(part, config.costal_closing_mm, spacing_mm), config.costal_closing_mm, spacing_mm)
-    closed = ndimage.binary_fill_holes(part | small | (large & ~_between(part, 2)))
-    inner = tuple(slice(before, -after) for before, after in pad)
+    part = lungs[box]
+    small = close(part, config.closing_mm, spacing_mm)
+    large = close(part, config.costal_closing_mm, spacing_mm)
+    mediastinal = _between(erode(part, config.closing_mm, spacing_mm), 2)
     result = np.zeros_like(lungs)
-    result[box] = closed[inner]
+    result[box] = ndimage.binary_fill_holes(small | (large & ~mediastinal))
     return result
-
-
-def _closer(mask: Mask, radius_mm: float, spacing_mm: Spacing) -> Mask:
-    """Dilated by a ball."""
-    if not mask.any():
-        return mask
-    near: Mask = ndimage.distance_transform_edt(~mask, sampling=spacing_mm) <= radius_mm
-    return near
-
-
-def _deeper(mask: Mask, radius_mm: float, spacing_mm: Spacing) -> Mask:
-    """Eroded by a ball."""
-    if mask.all():
-        return mask
-    deep: Mask = ndimage.distance_transform_edt(mask, sampling=spacing_mm) > radius_mm
-    return deep
 
 
 def _draw_border(hu: NDArray[Any], inside: Mask, border: Mask, factors: Triple, border_hu: float) -> Mask:
