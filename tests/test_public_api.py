@@ -1,0 +1,95 @@
+"""The front door: a dozen names, pinned; importing is quiet, quick and light."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+import lungsight
+
+NAMES = [
+    "CTVolume",
+    "Candidate",
+    "Config",
+    "Diagnosis",
+    "LungsightError",
+    "Nodule",
+    "Verdict",
+    "load_pipeline",
+    "read_ct",
+    "segment_lungs",
+    "write_report",
+]
+HEAVY = ["torch", "highdicom", "matplotlib", "SimpleITK", "openvino", "sklearn", "onnx", "onnxruntime", "pydicom"]
+ONLY_WHEN_NEEDED = ["torch", "highdicom", "matplotlib", "SimpleITK", "openvino", "sklearn", "onnx"]
+IMPORT_SECONDS = 0.25
+
+
+def in_a_new_process(code: str) -> str:
+    command = [sys.executable, "-W", "error", "-c", code]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603 - our own code
+    assert done.stderr == ""
+    return done.stdout
+
+
+def modules() -> list[str]:
+    """Every module of the package that has to work without the training extra."""
+    root = Path(lungsight.__file__).parent
+    names = (".".join(path.relative_to(root.parent).with_suffix("").parts) for path in root.rglob("*.py"))
+    return sorted(n.removesuffix(".__init__") for n in names if ".train" not in n and not n.endswith("__main__"))
+
+
+def test_the_public_names_are_these() -> None:
+    assert lungsight.__all__ == NAMES
+    assert set(NAMES) <= set(dir(lungsight))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_name_can_be_used_and_is_described(name: str) -> None:
+    home = lungsight._HOMES[name]
+    if find_spec(home) is None:
+        pytest.skip(f"{home} is not there yet")
+    value = getattr(lungsight, name)
+    assert (value.__name__, value.__module__) == (name, home)
+    assert len(inspect.getdoc(value) or "") > 20
+
+
+def test_a_name_that_does_not_exist_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="'lungsight' has no attribute 'reed_ct'"):
+        lungsight.reed_ct  # noqa: B018
+
+
+def test_importing_is_light_and_says_nothing() -> None:
+    loaded = in_a_new_process("import sys, lungsight; sys.stdout.write(' '.join(sys.modules))").split()
+    assert "lungsight" in loaded
+    assert not set(loaded) & {*HEAVY, "numpy"}
+
+
+def test_importing_is_quick() -> None:
+    code = "import time; t = time.perf_counter(); import lungsight; print(time.perf_counter() - t)"
+    assert min(float(in_a_new_process(code)) for _ in range(3)) < IMPORT_SECONDS
+
+
+def test_no_module_loads_what_only_some_runs_need() -> None:
+    # Static contracts (lint-imports) see where a library is imported, not when: this sees it.
+    names = modules()
+    assert len(names) > 8
+    code = f"import sys, importlib; [importlib.import_module(n) for n in {names}]; print(*sys.modules)"
+    loaded = in_a_new_process(code).split()
+    assert set(names) <= set(loaded)
+    assert not set(loaded) & set(ONLY_WHEN_NEEDED)
+
+
+@pytest.mark.parametrize("module", modules())
+def test_every_public_name_of_every_module_is_described(module: str) -> None:
+    loaded = __import__(module, fromlist=["_"])
+    assert loaded.__doc__
+    for name in getattr(loaded, "__all__", []) if module != "lungsight" else []:
+        value = getattr(loaded, name)
+        if callable(value) and getattr(value, "__module__", "").startswith("lungsight"):
+            assert value.__doc__, f"{module}.{name}"
