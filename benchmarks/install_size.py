@@ -1,8 +1,8 @@
 """How much disk a plain install takes: a wheel in a bare environment, without extras.
 
 ``python benchmarks/install_size.py dist/lungsight-*.whl [--readme README.md]`` prints a table. It fails if the
-program does not start there, if a library of an extra came with it, if it takes more than the limit, or if README claims
-another number.
+program does not start there, if a library of an extra came with it, if it takes more than the limit, or if README
+claims another number.
 """
 
 from __future__ import annotations
