@@ -92,4 +92,6 @@ def test_every_public_name_of_every_module_is_described(module: str) -> None:
     for name in getattr(loaded, "__all__", []) if module != "lungsight" else []:
         value = getattr(loaded, name)
         if callable(value) and getattr(value, "__module__", "").startswith("lungsight"):
-            assert value.__doc__, f"{module}.{name}"
+            # A dataclass without a docstring is given its signature for one.
+            described = value.__doc__ and not value.__doc__.startswith(f"{name}(")
+            assert described, f"{module}.{name}"
