@@ -12,6 +12,7 @@ DEVELOPING := .[dev,train,metaimage,openvino]
 USING_STAMP := $(VENV)/.using
 DEVELOPING_STAMP := $(VENV)/.developing
 
+.DELETE_ON_ERROR: # half an environment is none
 .PHONY: demo test check style format wheel lock clean
 
 demo: $(USING_STAMP)
