@@ -86,7 +86,8 @@ def turned(degrees_x: float, degrees_z: float) -> NDArray[np.float64]:
     a, b = np.radians([degrees_x, degrees_z])
     about_x = np.array([[1, 0, 0], [0, np.cos(a), -np.sin(a)], [0, np.sin(a), np.cos(a)]])
     about_z = np.array([[np.cos(b), -np.sin(b), 0], [np.sin(b), np.cos(b), 0], [0, 0, 1]])
-    return about_z @ about_x
+    both: NDArray[np.float64] = about_z @ about_x
+    return both
 
 
 def affine_of(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pydicom
 from pydicom import uid
 
-from lungsight.ct.instance import Instance, is_dicom, open_dataset, read_instance
+from lungsight.ct.attributes import is_dicom, open_dataset
+from lungsight.ct.instance import Instance, read_instance
 from lungsight.errors import CorruptFileError, InputError
 
 __all__ = ["files_of_dicomdir", "find_files", "is_dicomdir", "not_dicom", "read_headers"]
@@ -55,7 +55,7 @@ def read_headers(paths: tuple[Path, ...], root: Path) -> tuple[Instance, ...]:
 
 def is_dicomdir(path: Path) -> bool:
     """Whether a DICOM file is a media directory."""
-    dataset = pydicom.dcmread(path, force=True, stop_before_pixels=True, specific_tags=["Modality"])
+    dataset, _ = open_dataset(path, path.name, ["Modality"], pixels=False)
     return bool(dataset.file_meta.get("MediaStorageSOPClassUID") == uid.MediaStorageDirectoryStorage)
 
 

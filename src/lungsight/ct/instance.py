@@ -5,22 +5,19 @@ Only the attributes listed here are ever read, so that no patient's name or numb
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pydicom
 from numpy.typing import NDArray
 from pydicom import uid
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
 
+from lungsight.ct.attributes import SEND_AGAIN, first_value, image_type, integer, numbers, open_dataset, positive
 from lungsight.errors import CorruptFileError
 
-__all__ = ["Instance", "SliceHeader", "is_dicom", "open_dataset", "read_instance"]
+__all__ = ["Instance", "SliceHeader", "read_instance"]
 
 _CT_CLASSES = {uid.CTImageStorage, uid.EnhancedCTImageStorage, uid.LegacyConvertedEnhancedCTImageStorage}
 
@@ -66,11 +63,6 @@ _FUNCTIONAL_GROUPS = (
 # C.11.1.1.2). Anything else (electron density, effective atomic number, iodine) is not a CT number.
 _HU_RESCALE_TYPES = {"", "HU", "US", "HU_MOD"}
 
-_BARE_VALUE_REPRESENTATIONS = {b"UL", b"OB", b"UI", b"CS", b"DA", b"TM", b"DT", b"SH", b"LO"}
-_LONGEST_FIRST_VALUE = 1024  # bytes; the first element of a data set is a length, a character set or a UID
-
-_REMEDY = "Export or send the series again; lungsight repairs no pixels."
-
 
 @dataclass(frozen=True, slots=True)
 class SliceHeader:
@@ -80,7 +72,7 @@ class SliceHeader:
     ----------
     path
         The file.
-    name
+    file_name
         The file's name below the folder or zip that was given, for messages.
     sop_instance_uid, instance_number, acquisition_number, frame_of_reference_uid
         As in the file; None where it has none.
@@ -103,7 +95,7 @@ class SliceHeader:
     """
 
     path: Path
-    name: str
+    file_name: str
     sop_instance_uid: str
     instance_number: int | None
     frame_number: int | None
@@ -120,6 +112,11 @@ class SliceHeader:
     intercept: float
     thickness_mm: float | None
     stated_spacing_mm: float | None
+
+    @property
+    def name(self) -> str:
+        """What to call the slice in messages."""
+        return self.file_name if self.frame_number is None else f"{self.file_name} frame {self.frame_number}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,63 +152,6 @@ class Instance:
     slices: tuple[SliceHeader, ...] = ()
 
 
-def is_dicom(path: Path) -> bool:
-    """Whether a file is DICOM by its first bytes: the prefix ``DICM``, or without preamble a first element that fits.
-
-    Parameters
-    ----------
-    path
-        A file; an empty one is no DICOM.
-    """
-    with path.open("rb") as file:
-        head = file.read(132)
-    if head[128:132] == b"DICM":
-        return True
-    if len(head) < 8:
-        return False
-    group, element, length = struct.unpack("<HHI", head[:8])
-    if group not in (0x0002, 0x0008) or element > 0x0100:
-        return False
-    return head[4:6] in _BARE_VALUE_REPRESENTATIONS or 0 < length < _LONGEST_FIRST_VALUE
-
-
-def open_dataset(path: Path, name: str, tags: Sequence[str], *, pixels: bool) -> tuple[Dataset, str]:
-    """A file's data set, only the attributes asked for, and its Transfer Syntax UID.
-
-    Parameters
-    ----------
-    path, name
-        The file and what to call it.
-    tags
-        Keywords of the attributes to read.
-    pixels
-        Whether to read on to the pixel data.
-
-    Raises
-    ------
-    CorruptFileError
-        If it cannot be parsed.
-    """
-    try:
-        dataset = pydicom.dcmread(path, force=True, stop_before_pixels=not pixels, specific_tags=list(tags))
-    except (InvalidDicomError, EOFError, ValueError, AttributeError, KeyError, struct.error, OSError) as error:
-        raise _unreadable(name, error) from error
-    except Exception as error:
-        # zlib.error (a deflated file that was cut) has no public base class but Exception.
-        if type(error).__module__ != "zlib":
-            raise
-        raise _unreadable(name, error) from error
-    stated = dataset.file_meta.get("TransferSyntaxUID") if hasattr(dataset, "file_meta") else None
-    if stated:
-        return dataset, str(stated)
-    implicit, _ = dataset.original_encoding
-    return dataset, str(uid.ImplicitVRLittleEndian if implicit else uid.ExplicitVRLittleEndian)
-
-
-def _unreadable(name: str, error: Exception) -> CorruptFileError:
-    return CorruptFileError(f"{name} cannot be read as DICOM: {error}", "a whole DICOM file", _REMEDY)
-
-
 def read_instance(path: Path, name: str) -> Instance:
     """The header of one DICOM file.
 
@@ -234,7 +174,7 @@ def read_instance(path: Path, name: str) -> Instance:
     exclusion = _exclusion(dataset)
     series_uid = str(dataset.get("SeriesInstanceUID") or "")
     if not series_uid and not exclusion:
-        raise CorruptFileError(f"{name} has no Series Instance UID", "a CT image of a series", _REMEDY)
+        raise CorruptFileError(f"{name} has no Series Instance UID", "a CT image of a series", SEND_AGAIN)
     slices: tuple[SliceHeader, ...] = ()
     fault = None
     if not exclusion:
@@ -247,7 +187,7 @@ def read_instance(path: Path, name: str) -> Instance:
         name=name,
         modality=str(dataset.get("Modality") or ""),
         series_uid=series_uid,
-        series_number=_integer([dataset], "SeriesNumber"),
+        series_number=integer([dataset], "SeriesNumber"),
         body_part=str(dataset.get("BodyPartExamined") or ""),
         transfer_syntax_uid=syntax,
         lossy=str(dataset.get("LossyImageCompression") or "") == "01",
@@ -265,30 +205,35 @@ def _exclusion(dataset: Dataset) -> str:
         return f"{modality or uid.UID(sop_class).name or 'without modality'}, not CT"
     if sop_class and sop_class not in _CT_CLASSES:
         return f"{uid.UID(sop_class).name}, not a CT image"
-    if (_integer([dataset], "SamplesPerPixel") or 1) != 1:
+    if (integer([dataset], "SamplesPerPixel") or 1) != 1:
         return "a colour image, not a CT image"
-    if "LOCALIZER" in _image_type([dataset]):
+    if "LOCALIZER" in image_type([dataset]):
         return "a localizer"
-    rescale_type = str(dataset.get("RescaleType") or "").strip().upper()
+    shared = [group for item in dataset.get("SharedFunctionalGroupsSequence") or () for group in _groups(item)]
+    rescale_type = str(first_value([dataset, *shared], "RescaleType") or "").strip().upper()
     return "" if rescale_type in _HU_RESCALE_TYPES else f"in units of {rescale_type}, not HU"
 
 
 def _slices(dataset: Dataset, path: Path, name: str, syntax: str) -> tuple[SliceHeader, ...]:
     per_frame: Sequence[Dataset] | None = dataset.get("PerFrameFunctionalGroupsSequence")
-    frames = _integer([dataset], "NumberOfFrames") or 1
+    frames = integer([dataset], "NumberOfFrames") or 1
     if per_frame is None:
         if frames != 1:
             raise CorruptFileError(
-                f"{name} has {frames} frames and no Per-frame Functional Groups Sequence", "the place of each", _REMEDY
+                f"{name} has {frames} frames and no Per-frame Functional Groups Sequence",
+                "the place of each",
+                SEND_AGAIN,
             )
         return (_slice([dataset], path, name, syntax, None),)
     if len(per_frame) != frames:
-        raise CorruptFileError(f"{name} places {len(per_frame)} of its {frames} frames", "the place of each", _REMEDY)
+        raise CorruptFileError(
+            f"{name} places {len(per_frame)} of its {frames} frames", "the place of each", SEND_AGAIN
+        )
     shared = [group for item in dataset.get("SharedFunctionalGroupsSequence") or () for group in _groups(item)]
     headers = []
     for number, item in enumerate(per_frame, start=1):
         sources = [*_groups(item), *shared, dataset]
-        if "LOCALIZER" not in _image_type(sources):
+        if "LOCALIZER" not in image_type(sources):
             headers.append(_slice(sources, path, name, syntax, number))
     return tuple(headers)
 
@@ -299,90 +244,43 @@ def _groups(item: Dataset) -> list[Dataset]:
 
 def _slice(sources: Sequence[Dataset], path: Path, name: str, syntax: str, frame_number: int | None) -> SliceHeader:
     where = name if frame_number is None else f"{name}, frame {frame_number},"
-    orientation = _numbers(sources, "ImageOrientationPatient", 6, where).reshape(2, 3)
+    orientation = numbers(sources, "ImageOrientationPatient", 6, where).reshape(2, 3)
     # A hundredth is far beyond the rounding of six decimals and far under any real shear of pixels.
     if not np.allclose(orientation @ orientation.T, np.eye(2), atol=0.01):
         raise CorruptFileError(
             f"{where} has the Image Orientation {orientation.ravel().tolist()}",
             "two unit vectors at a right angle",
-            _REMEDY,
+            SEND_AGAIN,
         )
-    row_spacing_mm, column_spacing_mm = _numbers(sources, "PixelSpacing", 2, where).tolist()
-    slope = float(_numbers(sources, "RescaleSlope", 1, where)[0])
-    rows, columns = (_integer(sources, keyword) or 0 for keyword in ("Rows", "Columns"))
+    row_spacing_mm, column_spacing_mm = numbers(sources, "PixelSpacing", 2, where).tolist()
+    slope = float(numbers(sources, "RescaleSlope", 1, where)[0])
+    rows, columns = (integer(sources, keyword) or 0 for keyword in ("Rows", "Columns"))
     for value, label in ((row_spacing_mm, "row spacing"), (column_spacing_mm, "column spacing"), (rows, "Rows"),
                          (columns, "Columns"), (abs(slope), "Rescale Slope")):  # fmt: skip
         if not value > 0:
-            raise CorruptFileError(f"{where} has {label} {value:g}", "more than 0", _REMEDY)
-    sop_instance_uid = _value(sources, "SOPInstanceUID")
+            raise CorruptFileError(f"{where} has {label} {value:g}", "more than 0", SEND_AGAIN)
+    sop_instance_uid = first_value(sources, "SOPInstanceUID")
     if not sop_instance_uid:
-        raise CorruptFileError(f"{where} has no SOP Instance UID", "a CT image with its identity", _REMEDY)
-    frame_of_reference_uid = _value(sources, "FrameOfReferenceUID")
+        raise CorruptFileError(f"{where} has no SOP Instance UID", "a CT image with its identity", SEND_AGAIN)
+    frame_of_reference_uid = first_value(sources, "FrameOfReferenceUID")
     acquisition = "AcquisitionNumber" if frame_number is None else "FrameAcquisitionNumber"
     return SliceHeader(
         path=path,
-        name=name if frame_number is None else f"{name} frame {frame_number}",
+        file_name=name,
         sop_instance_uid=str(sop_instance_uid),
-        instance_number=_integer(sources, "InstanceNumber"),
+        instance_number=integer(sources, "InstanceNumber"),
         frame_number=frame_number,
-        acquisition_number=_integer(sources, acquisition),
+        acquisition_number=integer(sources, acquisition),
         frame_of_reference_uid=str(frame_of_reference_uid) if frame_of_reference_uid else None,
         transfer_syntax_uid=syntax,
         rows=rows,
         columns=columns,
-        position_lps=_numbers(sources, "ImagePositionPatient", 3, where),
+        position_lps=numbers(sources, "ImagePositionPatient", 3, where),
         orientation=orientation,
         row_spacing_mm=row_spacing_mm,
         column_spacing_mm=column_spacing_mm,
         slope=slope,
-        intercept=float(_numbers(sources, "RescaleIntercept", 1, where)[0]),
-        thickness_mm=_positive(sources, "SliceThickness"),
-        stated_spacing_mm=_positive(sources, "SpacingBetweenSlices"),
+        intercept=float(numbers(sources, "RescaleIntercept", 1, where)[0]),
+        thickness_mm=positive(sources, "SliceThickness"),
+        stated_spacing_mm=positive(sources, "SpacingBetweenSlices"),
     )
-
-
-def _value(sources: Sequence[Dataset], keyword: str) -> Any:
-    """The attribute in the first data set that has it."""
-    for source in sources:
-        try:
-            value = source.get(keyword)
-        except (ValueError, TypeError, ArithmeticError):  # a number that is no number; told as if it were absent
-            value = None
-        if value is not None and value != "":
-            return value
-    return None
-
-
-def _numbers(sources: Sequence[Dataset], keyword: str, count: int, where: str) -> NDArray[np.float64]:
-    value = _value(sources, keyword)
-    try:
-        numbers = np.array(value, np.float64).reshape(-1)
-    except (TypeError, ValueError):
-        numbers = np.array([np.nan])
-    if value is None or numbers.size != count or not np.isfinite(numbers).all():
-        label = pydicom.datadict.dictionary_description(keyword)
-        found = f"{where} has no readable {label}" if value is None else f"{where} has {label} {value}"
-        raise CorruptFileError(found, f"{count} finite number{'s' if count > 1 else ''}", _REMEDY)
-    return numbers
-
-
-def _positive(sources: Sequence[Dataset], keyword: str) -> float | None:
-    value = _value(sources, keyword)
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        return None
-    # Spacing Between Slices is negative in some files (PS3.3 allows it in nuclear medicine only).
-    return abs(number) if np.isfinite(number) and number else None
-
-
-def _integer(sources: Sequence[Dataset], keyword: str) -> int | None:
-    try:
-        return int(_value(sources, keyword))
-    except (TypeError, ValueError):
-        return None
-
-
-def _image_type(sources: Sequence[Dataset]) -> tuple[str, ...]:
-    value = _value(sources, "FrameType") or _value(sources, "ImageType") or ()
-    return (value,) if isinstance(value, str) else tuple(map(str, value))

@@ -14,7 +14,8 @@ from pydicom import uid
 from pydicom.dataset import Dataset
 from pydicom.pixels.decoders.base import Decoder, get_decoder
 
-from lungsight.ct.instance import SliceHeader, open_dataset
+from lungsight.ct.attributes import SEND_AGAIN, open_dataset
+from lungsight.ct.instance import SliceHeader
 from lungsight.errors import CorruptFileError, InputError
 
 __all__ = ["AIR_HU", "LOWEST_HU", "padding_to_air", "read_hu", "same_pixels"]
@@ -52,8 +53,6 @@ _PIXEL_TAGS = (
 
 # What pydicom and the decoders behind it raise at a broken stream.
 _DECODING_ERRORS = (RuntimeError, ValueError, TypeError, AttributeError, LookupError, EOFError, OSError, struct.error)
-
-_REMEDY = "Export or send the series again; lungsight repairs no pixels."
 
 
 class _NotInt16Error(Exception):
@@ -114,7 +113,9 @@ def same_pixels(one: SliceHeader, other: SliceHeader) -> bool:
     """Whether two files hold the same bytes of pixel data, rescaled alike."""
     if (one.slope, one.intercept) != (other.slope, other.intercept):
         return False
-    first, second = (open_dataset(header.path, header.name, _PIXEL_TAGS, pixels=True)[0] for header in (one, other))
+    first, second = (
+        open_dataset(header.path, header.file_name, _PIXEL_TAGS, pixels=True)[0] for header in (one, other)
+    )
     return bool(first == second)
 
 
@@ -135,7 +136,7 @@ def _decoder(syntax: str) -> Decoder:
 def _read_file(members: list[tuple[int, SliceHeader]], decoder: Decoder, hu: NDArray[Any]) -> None:
     """Decode the slices of one file into their places in `hu`."""
     header = members[0][1]
-    name = header.name.removesuffix(f" frame {header.frame_number}")
+    name = header.file_name
     dataset, _ = open_dataset(header.path, name, _PIXEL_TAGS, pixels=True)
     _check_pixel_data(dataset, name, encapsulated=uid.UID(decoder.UID).is_encapsulated)
     dataset.PhotometricInterpretation = dataset.get("PhotometricInterpretation") or "MONOCHROME2"
@@ -148,11 +149,11 @@ def _read_file(members: list[tuple[int, SliceHeader]], decoder: Decoder, hu: NDA
             raise CorruptFileError(
                 f"the pixels of {member.name} cannot be decoded as {uid.UID(decoder.UID).name}: {_first_line(error)}",
                 f"an image of {member.rows} x {member.columns} pixels",
-                _REMEDY,
+                SEND_AGAIN,
             ) from error
         if stored.shape != hu.shape[1:]:
             raise CorruptFileError(
-                f"the pixels of {member.name} have shape {stored.shape}", f"shape {hu.shape[1:]}", _REMEDY
+                f"the pixels of {member.name} have shape {stored.shape}", f"shape {hu.shape[1:]}", SEND_AGAIN
             )
         _rescale(_align(stored, dataset, decoder), member, _padding_range(dataset, stored.dtype), hu[index])
 
@@ -160,15 +161,15 @@ def _read_file(members: list[tuple[int, SliceHeader]], decoder: Decoder, hu: NDA
 def _check_pixel_data(dataset: Dataset, name: str, *, encapsulated: bool) -> None:
     """Raise if the file ends early or the size of its pixel data does not fit what its header says."""
     if "PixelData" not in dataset:
-        raise CorruptFileError(f"{name} has no pixel data: it ends before", "a whole CT image", _REMEDY)
+        raise CorruptFileError(f"{name} has no pixel data: it ends before", "a whole CT image", SEND_AGAIN)
     for keyword in ("BitsAllocated", "BitsStored", "PixelRepresentation"):
         if dataset.get(keyword) is None:
-            raise CorruptFileError(f"{name} has no {keyword}", "a header that tells how to read its pixels", _REMEDY)
+            raise CorruptFileError(f"{name} has no {keyword}", "a header that tells how to read its pixels", SEND_AGAIN)
     element: Any = dataset.get_item("PixelData")
     stated, there = getattr(element, "length", len(element.value)), len(element.value or b"")
     if stated not in (there, 0xFFFFFFFF):
         raise CorruptFileError(
-            f"{name} is truncated: it ends after {there} of {stated} bytes of pixel data", "the whole file", _REMEDY
+            f"{name} is truncated: it ends after {there} of {stated} bytes of pixel data", "the whole file", SEND_AGAIN
         )
     if encapsulated:
         return
@@ -178,7 +179,7 @@ def _check_pixel_data(dataset: Dataset, name: str, *, encapsulated: bool) -> Non
         raise CorruptFileError(
             f"{name} has {there} bytes of pixel data",
             f"{size} for {frames} x {dataset.Rows} x {dataset.Columns} pixels of {dataset.BitsAllocated} bits",
-            _REMEDY,
+            SEND_AGAIN,
         )
 
 
@@ -192,7 +193,7 @@ def _align(stored: NDArray[Any], dataset: Dataset, decoder: Decoder) -> NDArray[
         return stored
     if uid.UID(decoder.UID).is_compressed or dataset.get("NumberOfFrames") not in (None, 1):
         raise InputError(
-            f"High Bit {high_bit} with {dataset.BitsStored} Bits Stored in compressed pixels",
+            f"High Bit {high_bit} with {dataset.BitsStored} Bits Stored in pixels that are compressed or multi-frame",
             f"High Bit {dataset.BitsStored - 1}",
             "Convert the series to Explicit VR Little Endian.",
         )

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from lungsight.ct.archive import is_zip, unpacked
+from lungsight.ct.attributes import is_dicom
 from lungsight.ct.files import files_of_dicomdir, find_files, is_dicomdir, not_dicom, read_headers
 from lungsight.ct.grid import plausible_hu
-from lungsight.ct.instance import Instance, is_dicom
+from lungsight.ct.instance import Instance
 from lungsight.ct.metaimage import METAIMAGE_SUFFIXES, read_metaimage
 from lungsight.ct.nifti import NIFTI_SUFFIXES, read_nifti
 from lungsight.ct.pixels import read_hu
@@ -27,9 +28,12 @@ from lungsight.ct.series import (
     orientation_name,
 )
 from lungsight.ct.volume import CTVolume, SourceInstance
-from lungsight.errors import CorruptFileError, InputError
+from lungsight.errors import CorruptFileError, InputError, NoCTSeriesError
 
 __all__ = ["Inspection", "SeriesInfo", "inspect_series", "read_ct"]
+
+
+_CHECK = "Check the path, the permissions and the space left for temporary files."
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +132,8 @@ def inspect_series(path: str | Path, series_uid: str | None = None) -> Inspectio
 
     Raises
     ------
+    NoCTSeriesError
+        If there is no DICOM file at all.
     CorruptFileError
         If a file's header cannot be read so far that its series is known.
     InputError
@@ -177,9 +183,7 @@ def _told_choice(found: Sequence[Series], chosen: Series, reason: str) -> tuple[
 def _volume_reader(path: Path) -> Callable[[Path], CTVolume] | None:
     """The reader for a file that is a volume by its name; None if DICOM or a zip has to be looked for."""
     if not path.exists():
-        raise InputError(
-            f"{path}, which does not exist", "a folder, zip or file that holds a chest CT", "Check the path."
-        )
+        raise InputError(f"{path}, which does not exist", "a folder, zip or file that holds a chest CT", _CHECK)
     if path.is_file():
         name = path.name.lower()
         if name.endswith(NIFTI_SUFFIXES):
@@ -195,16 +199,29 @@ def _dicom_series(path: Path) -> Iterator[tuple[Series, ...]]:
     # pydicom warns of every odd value; those that matter here are checked here.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        if path.is_file() and is_zip(path):
-            with unpacked(path) as folder:
-                yield group_series(read_headers(find_files(folder), folder))
-        else:
-            yield group_series(_instances(path))
+        try:
+            if path.is_file() and is_zip(path):
+                with unpacked(path) as folder:
+                    yield group_series(_in_folder(folder, path))
+            else:
+                yield group_series(_in_folder(path, path) if path.is_dir() else _in_file(path))
+        except OSError as error:
+            raise InputError(f"{error.filename or path}: {error.strerror}", "files that can be read", _CHECK) from error
 
 
-def _instances(path: Path) -> tuple[Instance, ...]:
-    if path.is_dir():
-        return read_headers(find_files(path), path)
+def _in_folder(folder: Path, given: Path) -> tuple[Instance, ...]:
+    files = find_files(folder)
+    if not files:
+        others = sum(path.is_file() for path in folder.rglob("*"))
+        raise NoCTSeriesError(
+            f"no DICOM file in {given}, {others} others",
+            "the DICOM files of a chest CT",
+            "Give the folder that holds them; a NIfTI or MetaImage file has to be named itself.",
+        )
+    return read_headers(files, folder)
+
+
+def _in_file(path: Path) -> tuple[Instance, ...]:
     if not is_dicom(path):
         if path.suffix.lower() == ".zip":
             raise CorruptFileError(f"{path} is not a zip", "a whole zip", "Copy or download it again.")
