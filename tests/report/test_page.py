@@ -1,0 +1,78 @@
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lungsight.errors import OutputError
+from lungsight.findings import Region, Verdict
+from lungsight.report.page import check_report_folder, write_report
+from samples import START_ZYX, lopsided_region, malignant, sample_ct, without_nodule
+
+
+def test_a_report_is_a_page_a_record_and_a_picture_for_each_slice_with_a_roi(tmp_path: Path) -> None:
+    ct = sample_ct()
+    page = write_report(malignant(ct), ct, tmp_path / "out")
+    assert page == tmp_path / "out" / "report.html"
+    assert sorted(p.relative_to(tmp_path / "out").as_posix() for p in (tmp_path / "out").rglob("*")) == [
+        "diagnosis.json",
+        "overlays",
+        "overlays/slice_002.png",
+        "overlays/slice_004.png",
+        "report.html",
+    ]
+    assert json.loads((tmp_path / "out" / "diagnosis.json").read_text("utf-8"))["verdict"] == "MALIGNANT"
+
+
+def test_the_overlay_on_the_disk_is_red_where_the_region_is(tmp_path: Path) -> None:
+    ct = sample_ct()
+    write_report(malignant(ct), ct, tmp_path / "out")
+    picture = np.asarray(Image.open(tmp_path / "out" / "overlays" / "slice_002.png"))
+    rows, columns = np.nonzero(picture[..., 0] != picture[..., 1])
+    expected = np.argwhere(lopsided_region().mask[0]) + START_ZYX[1:]
+    assert np.column_stack([rows, columns]).tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("verdict", [Verdict.NO_NODULE, Verdict.INDETERMINATE])
+def test_without_a_nodule_there_is_a_report_too(tmp_path: Path, verdict: Verdict) -> None:
+    ct = sample_ct()
+    write_report(without_nodule(ct, verdict), ct, tmp_path / "out")
+    assert list((tmp_path / "out" / "overlays").iterdir()) == []
+
+
+def test_an_earlier_report_is_replaced_only_when_asked(tmp_path: Path) -> None:
+    ct = sample_ct()
+    write_report(malignant(ct), ct, tmp_path / "out")
+    with pytest.raises(OutputError, match="exists"):
+        check_report_folder(tmp_path / "out")
+    with pytest.raises(OutputError, match="exists"):
+        write_report(without_nodule(ct), ct, tmp_path / "out")
+    check_report_folder(tmp_path / "out", overwrite=True)
+    write_report(without_nodule(ct), ct, tmp_path / "out", overwrite=True)
+    assert list((tmp_path / "out" / "overlays").iterdir()) == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
+
+
+def test_a_scan_is_not_overwritten(tmp_path: Path) -> None:
+    ct = sample_ct()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "1-001.dcm").write_text("precious")
+    with pytest.raises(OutputError, match=r"1-001\.dcm"):
+        write_report(malignant(ct), ct, tmp_path / "out", overwrite=True)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["1-001.dcm"]
+
+
+def test_a_diagnosis_of_another_ct_is_refused(tmp_path: Path) -> None:
+    ct = sample_ct()
+    diagnosis = malignant(ct)
+    other = dataclasses.replace(diagnosis, provenance=dataclasses.replace(diagnosis.provenance, series_uid="1.2.3"))
+    with pytest.raises(ValueError, match=r"series 1\.2\.3"):
+        write_report(other, ct, tmp_path / "out")
+    nodule = diagnosis.nodules[0]
+    outside = dataclasses.replace(nodule.candidate, region=Region((6, 0, 0), np.ones((2, 1, 1), bool)))
+    moved = dataclasses.replace(diagnosis, nodules=(dataclasses.replace(nodule, candidate=outside),))
+    with pytest.raises(ValueError, match=r"not inside \(7, 40, 64\)"):
+        write_report(moved, ct, tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,68 @@
+"""A small lopsided CT with a lopsided ROI, and diagnoses of it, for the tests of what is told."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lungsight.config import Config
+from lungsight.ct.volume import CTVolume, SourceInstance
+from lungsight.findings import Candidate, Diagnosis, Nodule, Provenance, Region, Verdict
+
+SERIES_UID = "1.2.826.0.1.3680043.2.1125.7"
+START_ZYX = (2, 11, 30)
+# An L with a hole, so that a turn, a mirror or a transposition shows.
+FOOT = np.array(
+    [
+        [1, 1, 0, 0, 0],
+        [1, 1, 0, 0, 0],
+        [1, 1, 1, 1, 1],
+        [1, 1, 1, 0, 1],
+        [1, 1, 1, 1, 1],
+        [1, 1, 1, 1, 1],
+    ],
+    np.bool_,
+)
+
+
+def lopsided_region() -> Region:
+    mask = np.stack([FOOT, np.zeros_like(FOOT), FOOT[:, ::-1] & FOOT])
+    return Region(START_ZYX, mask)
+
+
+def sample_ct(
+    from_dicom: bool = True,
+    shape: tuple[int, int, int] = (7, 40, 64),
+    spacing_zyx_mm: tuple[float, float, float] = (2.5, 0.7, 0.7),
+) -> CTVolume:
+    slices, rows, columns = np.indices(shape)
+    hu = (-1000 + 10 * rows + 7 * columns + 31 * slices).astype(np.int16)
+    affine: NDArray[np.float64] = np.zeros((4, 4))
+    affine[2, 0], affine[1, 1], affine[0, 2] = spacing_zyx_mm
+    affine[:, 3] = (-100.5, 20.25, 300, 1)
+    if not from_dicom:
+        return CTVolume(hu, affine)
+    count = len(hu)
+    instances = tuple(SourceInstance(f"{SERIES_UID}.{count - i}", count - i) for i in range(count))
+    return CTVolume(hu, affine, SERIES_UID, instances)
+
+
+def provenance_of(ct: CTVolume) -> Provenance:
+    return Provenance(
+        series_uid=ct.series_uid,
+        version="0.1.0",
+        weights_sha256="0123456789abcdef" * 4,
+        config=dataclasses.asdict(Config()),
+        seconds={"lungs": 0.61, "detect": 3.1, "vote": 0.02},
+    )
+
+
+def malignant(ct: CTVolume, warnings: tuple[str, ...] = ()) -> Diagnosis:
+    candidate = Candidate(ct.locate((2, 13.25, 31.5)), 4.1, 0.875, lopsided_region())
+    return Diagnosis(Verdict.MALIGNANT, 0.96875, "windows", (Nodule(candidate, 0.9375),), provenance_of(ct), warnings)
+
+
+def without_nodule(ct: CTVolume, verdict: Verdict = Verdict.NO_NODULE, warnings: tuple[str, ...] = ()) -> Diagnosis:
+    return Diagnosis(verdict, None, "windows", (), provenance_of(ct), warnings)
