@@ -28,7 +28,8 @@ class LungsConfig:
     Attributes
     ----------
     border_hu
-        Below it a voxel holds air or lung; about halfway between lung (-850) and soft tissue (50).
+        Below it a voxel holds air or lung; between lung (-850) and soft tissue (50), nearer to the latter, as people
+        draw the border around all that looks dark.
     air_hu
         A region whose median is below it holds air and no tissue: outside the body, bowel gas, trachea.
     grid_mm
@@ -42,12 +43,14 @@ class LungsConfig:
     costal_closing_mm
         Radius of the ball that closes the surface under the ribs, where a healthy lung has no hollows: nodules and
         masses that touch the pleura.
+    rim_mm
+        A hollow lies under the ribs if no lung, or only a rim thinner than twice this, lies on its one side.
     max_airways_ml
         Volume of trachea and bronchi at most; more has leaked into the lung.
     airway_radius_mm
-        Thinner airways belong to the lung.
+        Airways whose dark lumen is thinner belong to the lung.
     airway_wall_mm
-        Thickness of the wall that is left out with the airways.
+        Thickness of the wall and the lumen's blurred edge, which are left out with the airways.
     """
 
     border_hu: float = -300.0
@@ -57,9 +60,10 @@ class LungsConfig:
     min_share: float = 0.03
     closing_mm: float = 5.0
     costal_closing_mm: float = 20.0
+    rim_mm: float = 3.0
     max_airways_ml: float = 120.0
-    airway_radius_mm: float = 3.5
-    airway_wall_mm: float = 2.0
+    airway_radius_mm: float = 2.5
+    airway_wall_mm: float = 3.0
 
     def __post_init__(self) -> None:
         if not self.air_hu < self.border_hu:
@@ -68,8 +72,8 @@ class LungsConfig:
             raise ValueError(f"min_share is {self.min_share}, expected 0 to 1")
         if self.grid_mm <= 0:
             raise ValueError(f"grid_mm is {self.grid_mm}, expected above 0")
-        lengths = ("min_volume_ml", "closing_mm", "costal_closing_mm", "max_airways_ml", "airway_radius_mm")
-        for name in (*lengths, "airway_wall_mm"):
+        lengths = ("closing_mm", "costal_closing_mm", "rim_mm", "airway_radius_mm", "airway_wall_mm")
+        for name in ("min_volume_ml", "max_airways_ml", *lengths):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected 0 or more")
 

@@ -64,9 +64,17 @@ def _trachea(
     disc[0] = False
     stacks = cc3d.connected_components(disc[labels], connectivity=6)
     boxes = cc3d.statistics(stacks)["bounding_boxes"][1:]
-    if not boxes:
+    heights = [_height(box, airspace) for box in boxes]
+    if not any(heights):
         return np.zeros_like(airspace)
-    middle = hu.shape[2] / 2
-    heights = [(z.stop - z.start) if abs((x.start + x.stop) / 2 - middle) < middle / 2 else 0 for z, _, x in boxes]
     found: NDArray[np.bool_] = stacks == 1 + int(np.argmax(heights))
-    return found if max(heights) > 0 else np.zeros_like(airspace)
+    return found
+
+
+def _height(box: tuple[slice, slice, slice], airspace: NDArray[np.bool_]) -> int:
+    """How many planes a stack of discs spans; 0 if it lies where no trachea is: low or far from the middle."""
+    planes, _, columns = (np.flatnonzero(airspace.any(others)) for others in ((1, 2), (0, 2), (0, 1)))
+    low = box[0].stop <= (planes[0] + planes[-1]) / 2
+    middle = (columns[0] + columns[-1]) / 2
+    aside = abs((box[2].start + box[2].stop) / 2 - middle) > (columns[-1] - columns[0]) / 4
+    return 0 if low or aside else box[0].stop - box[0].start

@@ -133,14 +133,28 @@ def _lung_components(hu: NDArray[np.float32], airspace: Mask, spacing_mm: Spacin
 
 def _close(lungs: Mask, spacing_mm: Spacing, config: LungsConfig) -> Mask:
     """The lungs with their holes filled and the hollows of their surface closed, more so under the ribs."""
-    box = ndimage.find_objects(lungs.astype(np.int8))[0]
+    reach = [int(config.costal_closing_mm / mm) + 1 for mm in spacing_mm]
+    tight = ndimage.find_objects(lungs.astype(np.int8))[0]
+    box = tuple(slice(max(0, side.start - more), side.stop + more) for side, more in zip(tight, reach, strict=True))
     part = lungs[box]
-    small = close(part, config.closing_mm, spacing_mm)
-    large = close(part, config.costal_closing_mm, spacing_mm)
-    mediastinal = _between(erode(part, config.closing_mm, spacing_mm), 2)
+    mediastinal = _between(erode(part, config.rim_mm, spacing_mm), 2)
+    closed = close(part, config.closing_mm, spacing_mm)
+    closed |= close(part, config.costal_closing_mm, spacing_mm) & ~mediastinal
+    most_pixels = np.pi * config.costal_closing_mm**2 / (spacing_mm[1] * spacing_mm[2])
+    for end in (0, -1):
+        closed[end] = _fill_small_holes(closed[end], most_pixels)
     result = np.zeros_like(lungs)
-    result[box] = ndimage.binary_fill_holes(small | (large & ~mediastinal))
+    result[box] = ndimage.binary_fill_holes(closed)
     return result
+
+
+def _fill_small_holes(plane: Mask, most_pixels: float) -> Mask:
+    """A plane at the end of the CT, where a nodule is open to one side; the top of the diaphragm is larger."""
+    labels, n = ndimage.label(ndimage.binary_fill_holes(plane) & ~plane)
+    small = np.bincount(labels.ravel(), minlength=n + 1) <= most_pixels
+    small[0] = False
+    filled: Mask = plane | small[labels]
+    return filled
 
 
 def _draw_border(hu: NDArray[Any], inside: Mask, border: Mask, factors: Triple, border_hu: float) -> Mask:

@@ -79,8 +79,8 @@ def open_(mask: Mask, radius_mm: float, spacing_mm: Spacing) -> Mask:
 def close(mask: Mask, radius_mm: float, spacing_mm: Spacing) -> Mask:
     """The mask and what no ball outside it can reach.
 
-    Parameters and result as in :func:`dilate`; beyond the array's border nothing is in the mask.
+    Parameters and result as in :func:`dilate`; beyond the array's border the mask goes on as it is at the border.
     """
     pad = [(int(radius_mm / mm) + 1,) * 2 for mm in spacing_mm]
-    closed = erode(dilate(np.pad(mask, pad), radius_mm, spacing_mm), radius_mm, spacing_mm)
+    closed = erode(dilate(np.pad(mask, pad, "edge"), radius_mm, spacing_mm), radius_mm, spacing_mm)
     return closed[tuple(slice(before, -after) for before, after in pad)]
