@@ -6,7 +6,6 @@ import json
 import re
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import jsonschema
 import pytest
@@ -14,6 +13,7 @@ from typer.main import get_group
 from typer.testing import CliRunner
 
 import lungsight
+from phantom import thorax, write_series
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/architecture.md")]
@@ -64,6 +64,14 @@ def test_every_command_and_option_in_readme_exists() -> None:
             assert re.search(rf"(?<![\w-]){option}(?![\w-])", known[name]), f"{name} {option}"
 
 
+def test_every_command_that_a_message_recommends_exists() -> None:
+    known = commands_of_program()
+    sources = (ROOT / "src").rglob("*.py")
+    named = {name for source in sources for name in re.findall(r"`lungsight (\w+)", source.read_text("utf-8"))}
+    assert named
+    assert named <= set(known)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_relative_link_leads_somewhere(page: Path) -> None:
     links = re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text("utf-8"))
@@ -79,10 +87,18 @@ def test_the_example_keeps_to_the_schema() -> None:
 
 def test_the_python_example_uses_public_names_only() -> None:
     (example,) = blocks(README, "python")
-    compile(example, "README.md", "exec")
-    used: Any = set(re.findall(r"lungsight\.(\w+)", example))
+    used = set(re.findall(r"lungsight\.(\w+)", example))
     assert used == {"read_ct", "load_pipeline", "write_report"}
     assert used <= set(lungsight.__all__)
+
+
+def test_the_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("lungsight.pipeline", reason="the pipeline is not there yet")
+    write_series(tmp_path / "scan", thorax(shape=(24, 256, 256)))
+    monkeypatch.chdir(tmp_path)
+    (example,) = blocks(README, "python")
+    exec(compile(example, "README.md", "exec"), {})  # noqa: S102 - our own README
+    assert json.loads((tmp_path / "out" / "diagnosis.json").read_text("utf-8"))["system"] == "windows"
 
 
 def test_what_must_be_said_is_said() -> None:
