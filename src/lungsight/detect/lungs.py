@@ -137,7 +137,8 @@ def _close(lungs: Mask, spacing_mm: Spacing, config: LungsConfig) -> Mask:
     tight = ndimage.find_objects(lungs.astype(np.int8))[0]
     box = tuple(slice(max(0, side.start - more), side.stop + more) for side, more in zip(tight, reach, strict=True))
     part = lungs[box]
-    mediastinal = _between(erode(part, config.rim_mm, spacing_mm), 2)
+    # Opened, because a rim that comes and goes from row to row would leave a comb.
+    mediastinal = open_(_between(erode(part, config.rim_mm, spacing_mm), 2), config.closing_mm, spacing_mm)
     closed = close(part, config.closing_mm, spacing_mm)
     closed |= close(part, config.costal_closing_mm, spacing_mm) & ~mediastinal
     most_pixels = np.pi * config.costal_closing_mm**2 / (spacing_mm[1] * spacing_mm[2])
