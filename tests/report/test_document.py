@@ -182,6 +182,11 @@ def test_a_ct_that_is_not_dicom_says_so() -> None:
     assert "instance" not in page.text.lower().replace("series instance uid", "")
 
 
+def test_an_axial_series_shows_the_patient_s_right_on_the_left(html: str) -> None:
+    edges = dict(re.findall(r'edge edge-(\w+)" aria-hidden="true">(\w)<', html))
+    assert edges == {"top": "A", "bottom": "P", "left": "R", "right": "L"}
+
+
 def test_a_coronal_series_has_its_own_edges_and_proportion() -> None:
     """Rows run to the feet every 2.5 mm, columns to the left every 0.5 mm, slices to the back."""
     affine = np.array([[0, 0, 0.5, 0], [4, 0, 0, 0], [0, -2.5, 0, 0], [0, 0, 0, 1]], float)
