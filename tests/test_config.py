@@ -30,16 +30,15 @@ WINDOWS = st.builds(
 )
 
 
-def between_half_and_whole(default: float) -> st.SearchStrategy[float]:
-    """Values near a default, of its type, which every section accepts whatever its ranges are."""
+def near(default: float) -> st.SearchStrategy[float]:
+    """Values of a default's type so near to it that every section takes them, whatever its ranges and orders are."""
     if isinstance(default, int):
         return st.integers(1, max(1, default))
-    return st.floats(0.5, 1).map(lambda share: share * default)
+    return st.floats(0.9, 1).map(lambda share: share * default)
 
 
 def near_default(section: Any) -> st.SearchStrategy[Any]:
-    values = {f.name: between_half_and_whole(getattr(section, f.name)) for f in dataclasses.fields(section)}
-    return st.builds(type(section), **values)
+    return st.builds(type(section), **{f.name: near(getattr(section, f.name)) for f in dataclasses.fields(section)})
 
 
 CONFIGS = st.builds(
@@ -99,7 +98,7 @@ def test_a_whole_number_stands_for_a_float(tmp_path: Path) -> None:
         ("[windows]\nmin_overlap = 26\n", "min_overlap is 26", "in range"),
         ("[windows]\nmin_slices = 0\n", "min_slices is 0", "in range"),
         ("[windows]\nvote_threshold = -0.1\n", r"vote_threshold is -0\.1", "in range"),
-        ("[lungs]\nair_hu = -300.0\n", r"air_hu is -300\.0, expected below border_hu", "in range"),
+        ("[lungs]\nair_hu = -300.0\n", r"air_hu.* -300\.0", "in range"),
         ("[lungs]\ngrid_mm = 0\n", "grid_mm is 0", "in range"),
         ("[lungs]\nclosing_mm = nan\n", r"lungs\.closing_mm = nan", "a finite number"),
         ("[lungs]\nclosing_mm = inf\n", r"lungs\.closing_mm = inf", "a finite number"),
