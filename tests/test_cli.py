@@ -1,0 +1,296 @@
+import contextlib
+import dataclasses
+import json
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import jsonschema
+import pytest
+
+import lungsight
+from lungsight import cli
+from lungsight.config import Config, WindowsConfig, config_to_toml
+from lungsight.ct.volume import CTVolume
+from lungsight.errors import WeightsError
+from lungsight.findings import Diagnosis, Verdict
+from lungsight.report.record import diagnosis_schema
+from phantom import PATIENT_NAME, Body, series_uid, setting, write_series
+from samples import malignant, sample_ct, without_nodule
+
+
+class Ran(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Ran]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    def run_it(*words: str | Path) -> Ran:
+        with pytest.raises(SystemExit) as caught:
+            cli.main([str(word) for word in words])
+        assert isinstance(caught.value.code, int)
+        return Ran(caught.value.code, *capsys.readouterr())
+
+    return run_it
+
+
+@dataclasses.dataclass
+class StubPipeline:
+    """Finds the sample's nodule in any CT of the sample's size."""
+
+    answer: Callable[[CTVolume], Diagnosis] = malignant
+    configs: list[Config | None] = dataclasses.field(default_factory=list)
+    systems: list[str] = dataclasses.field(default_factory=list)
+
+    def load(
+        self, system: str = "windows", weights: Path | None = None, config: Config | None = None
+    ) -> "StubPipeline":
+        assert weights is None
+        self.systems.append(system)
+        self.configs.append(config)
+        return self
+
+    def __call__(self, ct: CTVolume, *, progress: Callable[[str, float], None] | None = None) -> Diagnosis:
+        assert progress is not None
+        for share in (0.0, 0.5, 1.0):
+            progress("detect", share)
+        return self.answer(ct)
+
+
+@pytest.fixture
+def pipeline(monkeypatch: pytest.MonkeyPatch) -> StubPipeline:
+    stub = StubPipeline()
+    monkeypatch.setattr("lungsight.pipeline.load_pipeline", stub.load)
+    return stub
+
+
+@pytest.fixture(scope="module")
+def scan(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("scan")
+    ct = sample_ct(from_dicom=False)
+    hu = ct.hu.astype("int16")
+    write_series(folder, Body(hu, ct.affine))
+    return folder
+
+
+def test_a_scan_becomes_a_report_and_two_lines(run: Run, pipeline: StubPipeline, scan: Path, tmp_path: Path) -> None:
+    ran = run("diagnose", scan, "-o", tmp_path / "out")
+    assert ran == Ran(
+        0,
+        "MALIGNANT: score 0.97; 1 nodule; best at slice 2 (instance 3), row 13.2, column 31.5\n"
+        f"Report: {tmp_path / 'out' / 'report.html'}\n",
+        "",
+    )
+    record = json.loads((tmp_path / "out" / "diagnosis.json").read_text("utf-8"))
+    jsonschema.validate(record, diagnosis_schema())
+    assert list(record["provenance"]["seconds"]) == ["read", "lungs", "detect", "vote"]
+    assert record["provenance"]["series_uid"] == series_uid()
+    assert pipeline.systems == ["windows"]
+
+
+@pytest.mark.usefixtures("pipeline")
+def test_the_patient_is_named_nowhere(run: Run, scan: Path, tmp_path: Path) -> None:
+    name = PATIENT_NAME.split("^")[0].encode()
+    assert name in next(scan.iterdir()).read_bytes()
+    ran = run("diagnose", scan, "-o", tmp_path / "out")
+    told = [
+        ran.out.encode(),
+        ran.err.encode(),
+        run("info", scan).out.encode(),
+        run("info", scan, "--json").out.encode(),
+    ]
+    files = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert len(files) == 4
+    assert [name for text in told + [path.read_bytes() for path in files] if name in text] == []
+
+
+@pytest.mark.parametrize(
+    ("verdict", "line"),
+    [(Verdict.NO_NODULE, "NO_NODULE: no nodules"), (Verdict.INDETERMINATE, "INDETERMINATE: no nodules")],
+)
+def test_no_nodule_is_a_result(
+    run: Run, pipeline: StubPipeline, scan: Path, tmp_path: Path, verdict: Verdict, line: str
+) -> None:
+    pipeline.answer = lambda ct: without_nodule(ct, verdict, ("One slice was odd.",))
+    ran = run("diagnose", scan, "-o", tmp_path / "out")
+    assert (ran.code, ran.out.splitlines()[0], ran.err) == (0, line, "warning: One slice was odd.\n")
+
+
+def test_the_place_for_the_report_is_checked_before_the_computing(
+    run: Run, pipeline: StubPipeline, scan: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "out").mkdir()
+    ran = run("diagnose", scan, "-o", tmp_path / "out")
+    assert ran.code == 2
+    assert ran.out == ""
+    assert ran.err.splitlines() == [
+        "lungsight: the report cannot be written",
+        f"  Found:    the folder {tmp_path / 'out'} exists",
+        "  Expected: one that does not",
+        "  Remedy:   Choose another folder, or say --overwrite.",
+    ]
+    assert pipeline.systems == []
+    assert run("diagnose", scan, "-o", tmp_path / "out", "--overwrite").code == 0
+
+
+@pytest.mark.usefixtures("pipeline")
+def test_an_input_that_cannot_be_used_is_told_in_three_parts(run: Run, tmp_path: Path) -> None:
+    ran = run("diagnose", tmp_path / "nowhere", "-o", tmp_path / "out")
+    lines = ran.err.splitlines()
+    assert (ran.code, ran.out, lines[0]) == (2, "", "lungsight: the input cannot be used")
+    assert [line[:12] for line in lines[1:]] == ["  Found:    ", "  Expected: ", "  Remedy:   "]
+    assert "nowhere" in lines[1]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_weights_that_cannot_be_used_are_told(
+    run: Run, scan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(*_: object, **__: object) -> None:
+        raise WeightsError("no file", "model.onnx", "Install again.")
+
+    monkeypatch.setattr("lungsight.pipeline.load_pipeline", load)
+    ran = run("diagnose", scan, "-o", tmp_path / "out")
+    assert (ran.code, ran.err.splitlines()[0]) == (2, "lungsight: the network's weights cannot be used")
+
+
+def test_an_unknown_series_and_an_unknown_system_are_refused(
+    run: Run, scan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran = run("diagnose", scan, "-o", tmp_path / "out", "--system", "tea leaves")
+    assert (ran.code, "tea leaves" in ran.err) == (2, True)
+    monkeypatch.setattr("lungsight.pipeline.load_pipeline", StubPipeline().load)
+    ran = run("diagnose", scan, "-o", tmp_path / "out", "--series", "1.2.3")
+    assert (ran.code, "1.2.3" in ran.err, series_uid() in ran.err) == (2, True, True)
+    assert run("diagnose", scan, "-o", tmp_path / "out", "--series", series_uid()).code == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["diagnose", "scan"], "--out"),
+        (["diagnose", "-o", "out"], "INPUT"),
+        (["diagnose", "scan", "-o", "out", "--vote-threshold", "3"], "vote_threshold is 3.0, expected 0 to 1"),
+        (["diagnose", "scan", "-o", "out", "--vote-threshold", "high"], "--vote-threshold"),
+        (["divine"], "divine"),
+    ],
+)
+def test_a_wrong_command_is_exit_2_and_names_what_is_wrong(run: Run, words: list[str], named: str) -> None:
+    ran = run(*words)
+    assert (ran.code, ran.out) == (2, "")
+    assert named in " ".join(ran.err.replace("│", " ").split())
+
+
+def test_settings_come_from_the_file_and_the_option_goes_before_it(
+    run: Run, pipeline: StubPipeline, scan: Path, tmp_path: Path
+) -> None:
+    settings = tmp_path / "settings.toml"
+    settings.write_text("[windows]\nmin_overlap = 5\nvote_threshold = 0.7\n")
+    run("diagnose", scan, "-o", tmp_path / "a")
+    run("diagnose", scan, "-o", tmp_path / "b", "--config", settings)
+    run("diagnose", scan, "-o", tmp_path / "c", "--config", settings, "--vote-threshold", "0.2")
+    assert pipeline.configs == [
+        Config(),
+        Config(windows=WindowsConfig(min_overlap=5, vote_threshold=0.7)),
+        Config(windows=WindowsConfig(min_overlap=5, vote_threshold=0.2)),
+    ]
+    settings.write_text("[windows]\nmin_overlaps = 5\n")
+    ran = run("diagnose", scan, "-o", tmp_path / "d", "--config", settings)
+    assert (ran.code, "windows.min_overlaps" in ran.err) == (2, True)
+
+
+def fail(ct: CTVolume) -> Diagnosis:
+    raise RuntimeError(f"{len(ct.hu)} is not a number of slices")
+
+
+def test_a_bug_is_exit_1_and_says_how_to_report_it(
+    run: Run, pipeline: StubPipeline, scan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline.answer = fail
+    quiet = run("diagnose", scan, "-o", tmp_path / "out")
+    loud = run("--debug", "diagnose", scan, "-o", tmp_path / "out")
+    monkeypatch.setenv("LUNGSIGHT_DEBUG", "1")
+    by_environment = run("diagnose", scan, "-o", tmp_path / "out")
+    assert [ran.code for ran in (quiet, loud, by_environment)] == [1, 1, 1]
+    assert ["Traceback" in ran.err for ran in (quiet, loud, by_environment)] == [False, True, True]
+    assert f"bug in Lungsight {lungsight.__version__}" in quiet.err
+    assert "RuntimeError: 7 is not a number of slices" in quiet.err
+    assert "report it" in quiet.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_version_and_config(run: Run) -> None:
+    assert run("--version") == Ran(0, f"lungsight {lungsight.__version__}\n", "")
+    told = run("config")
+    assert (told.code, told.out) == (0, config_to_toml(Config()))
+    assert tomllib.loads(told.out) == dataclasses.asdict(Config())
+
+
+def test_info_says_what_is_there_and_what_would_be_read(run: Run, scan: Path, tmp_path: Path) -> None:
+    ran = run("info", scan)
+    assert (ran.code, ran.err) == (0, "")
+    lines = ran.out.splitlines()
+    assert lines[0].startswith("* CT")
+    assert "7 slices of 40 x 64, 2.500 x 0.700 x 0.700 mm, axial" in lines[0]
+    assert f"    {series_uid()}" in lines
+    assert any(line.startswith(f"Would be diagnosed: {series_uid()}. ") for line in lines)
+    assert run("info", tmp_path / "nowhere").code == 2
+
+
+def test_info_says_why_nothing_would_be_read(run: Run, tmp_path: Path) -> None:
+    ct = sample_ct(from_dicom=False)
+    write_series(tmp_path, Body(ct.hu.astype("int16"), ct.affine), edit=setting(Modality="MR"))
+    ran = run("info", tmp_path)
+    assert ran.code == 0
+    assert ran.out.startswith("- MR")
+    assert "Would be diagnosed: none. " in ran.out
+
+
+def test_info_for_machines(run: Run, scan: Path) -> None:
+    told = json.loads(run("info", scan, "--json").out)
+    assert told["chosen"] == told["series"][0]
+    assert (told["chosen"]["uid"], told["chosen"]["slices"]) == (series_uid(), 7)
+
+
+def test_help_tells_each_setting_in_the_words_of_its_class(run: Run) -> None:
+    ran = run("diagnose", "--help")
+    words = " ".join(ran.out.replace("│", " ").split())
+    assert ran.code == 0
+    assert "A ROI or patient is malignant if" in words
+    assert str(WindowsConfig().vote_threshold) in words
+
+
+def test_help_and_version_load_nothing_heavy() -> None:
+    code = "import sys, lungsight.cli; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
+    loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()  # noqa: S603
+    heavy = {"numpy", "scipy", "pydicom", "PIL", "jinja2", "onnxruntime", "nibabel", "torch", "matplotlib"}
+    assert "typer" in loaded
+    assert heavy & set(loaded) == set()
+
+
+@pytest.mark.usefixtures("pipeline")
+def test_on_a_terminal_each_step_has_a_bar(
+    run: Run, scan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich then takes any stream for a terminal
+    monkeypatch.setenv("TERM", "xterm")
+    ran = run("diagnose", scan, "-o", tmp_path / "out")
+    assert [step for step in ("read", "detect", "report") if step not in ran.err] == []
+    assert ran.out.startswith("MALIGNANT")
+
+
+def test_the_installed_program_is_this_one() -> None:
+    program = Path(sys.executable).with_name("lungsight")
+    if not program.exists():
+        pytest.skip("lungsight is not installed as a program beside this Python")
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        ran = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=60, check=True)  # noqa: S603
+        assert ran.stdout == f"lungsight {lungsight.__version__}\n"
