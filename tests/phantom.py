@@ -152,6 +152,21 @@ def thorax(
     )
 
 
+def setting(*, only: tuple[int, ...] | None = None, **attributes: Any) -> Edit:
+    """An edit that sets attributes (None: deletes them) in every slice, or in some."""
+
+    def edit(dataset: Dataset, index: int) -> None:
+        if only is not None and index not in only:
+            return
+        for keyword, value in attributes.items():
+            if value is None:
+                delattr(dataset, keyword)
+            else:
+                setattr(dataset, keyword, value)
+
+    return edit
+
+
 def instance_uid(series: str, index: int) -> str:
     """SOP Instance UID of slice `index`; `series` is any word."""
     return str(uid.generate_uid(entropy_srcs=["instance", series, str(index)]))

@@ -171,6 +171,8 @@ def read_instance(path: Path, name: str) -> Instance:
         If the file cannot be parsed so far that its series is known.
     """
     dataset, syntax = open_dataset(path, name, _TAGS, pixels=False)
+    if not dataset.get("Modality") and str(dataset.get("SOPClassUID") or "") in ("", *_CT_CLASSES):
+        raise CorruptFileError(f"{name} has no Modality: it ends early, or is no image", "a whole CT image", SEND_AGAIN)
     exclusion = _exclusion(dataset)
     series_uid = str(dataset.get("SeriesInstanceUID") or "")
     if not series_uid and not exclusion:

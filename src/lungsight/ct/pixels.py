@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import uid
 from pydicom.dataset import Dataset
+from pydicom.encaps import get_frame
 from pydicom.pixels.decoders.base import Decoder, get_decoder
 
 from lungsight.ct.attributes import SEND_AGAIN, open_dataset
@@ -53,6 +54,13 @@ _PIXEL_TAGS = (
 
 # What pydicom and the decoders behind it raise at a broken stream.
 _DECODING_ERRORS = (RuntimeError, ValueError, TypeError, AttributeError, LookupError, EOFError, OSError, struct.error)
+
+
+# GDCM, which pydicom would turn to when these refuse, cuts an image that does not fit Rows x Columns without a word.
+_JPEG_LS = (uid.JPEGLSLossless, uid.JPEGLSNearLossless)
+_STRICT_PLUGINS = {uid.RLELossless: "pydicom"} | dict.fromkeys(_JPEG_LS, "pyjpegls")
+
+_END_OF_IMAGE = b"\xff\xd9"  # ITU-T T.87, table C.1
 
 
 class _NotInt16Error(Exception):
@@ -144,7 +152,11 @@ def _read_file(members: list[tuple[int, SliceHeader]], decoder: Decoder, hu: NDA
     for index, member in members:
         frame = 0 if member.frame_number is None else member.frame_number - 1
         try:
-            stored, _ = decoder.as_array(dataset, index=frame, raw=True)
+            if decoder.UID in _JPEG_LS:
+                _check_end(dataset, frame)
+            stored, _ = decoder.as_array(
+                dataset, index=frame, raw=True, decoding_plugin=_STRICT_PLUGINS.get(decoder.UID, "")
+            )
         except _DECODING_ERRORS as error:
             raise CorruptFileError(
                 f"the pixels of {member.name} cannot be decoded as {uid.UID(decoder.UID).name}: {_first_line(error)}",
@@ -181,6 +193,13 @@ def _check_pixel_data(dataset: Dataset, name: str, *, encapsulated: bool) -> Non
             f"{size} for {frames} x {dataset.Rows} x {dataset.Columns} pixels of {dataset.BitsAllocated} bits",
             SEND_AGAIN,
         )
+
+
+def _check_end(dataset: Dataset, frame: int) -> None:
+    """Raise if a JPEG-LS stream was cut: the decoder may take minutes to find out by itself."""
+    frames = int(dataset.get("NumberOfFrames") or 1)
+    if not get_frame(dataset.PixelData, frame, number_of_frames=frames).rstrip(b"\0").endswith(_END_OF_IMAGE):
+        raise ValueError("the stream has no end marker")
 
 
 def _align(stored: NDArray[Any], dataset: Dataset, decoder: Decoder) -> NDArray[Any]:
