@@ -32,10 +32,12 @@ class LungsConfig:
         draw the border around all that looks dark.
     air_hu
         A region whose median is below it holds air and no tissue: outside the body, bowel gas, trachea.
+    tissue_hu
+        A region whose median is above it is no lung, but stool or blurred edges.
     grid_mm
         Spacing of the coarse grid on which the lungs are found; their border is then drawn on the CT's own grid.
-    min_volume_ml
-        Smaller regions are no lung.
+    min_area_mm2
+        There is no lung if the largest region fills less of an axial plane than this, on average over the CT's height.
     min_share
         Regions smaller than this share of the largest one are no lung; 0 to 1.
     closing_mm
@@ -54,9 +56,10 @@ class LungsConfig:
     """
 
     border_hu: float = -300.0
-    air_hu: float = -960.0
+    air_hu: float = -970.0
+    tissue_hu: float = -500.0
     grid_mm: float = 2.0
-    min_volume_ml: float = 5.0
+    min_area_mm2: float = 400.0
     min_share: float = 0.03
     closing_mm: float = 5.0
     costal_closing_mm: float = 20.0
@@ -66,14 +69,15 @@ class LungsConfig:
     airway_wall_mm: float = 3.0
 
     def __post_init__(self) -> None:
-        if not self.air_hu < self.border_hu:
-            raise ValueError(f"air_hu is {self.air_hu}, expected below border_hu, which is {self.border_hu}")
+        if not self.air_hu < self.tissue_hu <= self.border_hu:
+            found = f"air_hu, tissue_hu and border_hu are {self.air_hu}, {self.tissue_hu} and {self.border_hu}"
+            raise ValueError(f"{found}, expected to ascend")
         if not 0 <= self.min_share <= 1:
             raise ValueError(f"min_share is {self.min_share}, expected 0 to 1")
         if self.grid_mm <= 0:
             raise ValueError(f"grid_mm is {self.grid_mm}, expected above 0")
         lengths = ("closing_mm", "costal_closing_mm", "rim_mm", "airway_radius_mm", "airway_wall_mm")
-        for name in ("min_volume_ml", "max_airways_ml", *lengths):
+        for name in ("min_area_mm2", "max_airways_ml", *lengths):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected 0 or more")
 

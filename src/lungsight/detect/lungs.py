@@ -122,12 +122,20 @@ def _share(mask: Mask, labels: NDArray[Any], n: int) -> NDArray[np.float64]:
 
 
 def _lung_components(hu: NDArray[np.float32], airspace: Mask, spacing_mm: Spacing, config: LungsConfig) -> Mask:
+    """The large regions that hold neither air alone (bowel gas) nor mostly tissue (stool); all False if none is."""
     labels, n = cc3d.connected_components(airspace, connectivity=6, return_N=True)
-    volume_ml = np.bincount(labels.ravel(), minlength=n + 1) * np.prod(spacing_mm) / 1000
-    volume_ml[0] = 0
-    volume_ml[_share(hu < config.air_hu, labels, n) > 0.5] = 0
-    lung = (volume_ml >= config.min_volume_ml) & (volume_ml >= config.min_share * volume_ml.max())
-    lungs: Mask = lung[labels]
+    voxels = np.bincount(labels.ravel(), minlength=n + 1)
+    # Judged without its blurred edge, where air looks like lung; what is all edge is judged as it is.
+    core = np.where(ndimage.binary_erosion(airspace, IN_PLANE), labels, 0)
+    core = np.where((np.bincount(core.ravel(), minlength=n + 1) == 0)[labels], labels, core)
+    air = _share(hu < config.air_hu, core, n) > 0.5
+    tissue = _share(hu < config.tissue_hu, core, n) < 0.5
+    voxels[air | tissue] = 0
+    voxels[0] = 0
+    mean_area_mm2 = voxels.max() / len(hu) * spacing_mm[1] * spacing_mm[2]
+    if mean_area_mm2 < config.min_area_mm2:
+        return np.zeros_like(airspace)
+    lungs: Mask = ((voxels > 0) & (voxels >= config.min_share * voxels.max()))[labels]
     return lungs
 
 
