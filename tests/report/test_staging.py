@@ -1,3 +1,4 @@
+import os
 import re
 from pathlib import Path
 
@@ -126,6 +127,19 @@ def test_a_folder_under_a_file_is_refused(tmp_path: Path) -> None:
     for folder in (tmp_path / "file", tmp_path / "file" / "out"):
         with pytest.raises(OutputError, match="file is a file"):
             check_folder(folder, True, OWNED)
+
+
+def test_a_place_that_may_not_be_written_is_refused_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def access(path: Path, mode: int) -> bool:
+        asked.append((path, bool(mode & os.W_OK)))
+        return False
+
+    monkeypatch.setattr(os, "access", access)
+    with pytest.raises(OutputError, match="nothing may be written to"):
+        check_folder(tmp_path / "new" / "out", False, OWNED)
+    assert asked == [(tmp_path, True)]
 
 
 def test_a_disk_that_refuses_is_an_output_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,7 +27,7 @@ _TABLE_STEPS = 64
 _QUALITY = 80
 _LONGEST = 512
 _PIXEL_BUDGET = 200 * _LONGEST**2
-"""Pixels of all slices together: 200 of 512 x 512. Beyond, slices without ROI are shown smaller (8 MB at most)."""
+"""Pixels of all slices together: 200 of 512 x 512, about 8 MB. Beyond, slices without ROI are shown smaller."""
 
 _CROP_MM = 60.0
 _CROP_DIAMETERS = 2.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import shutil
 import uuid
@@ -31,13 +32,17 @@ def check_folder(folder: Path, overwrite: bool, owned: re.Pattern[str]) -> None:
     Raises
     ------
     OutputError
-        If the folder exists and `overwrite` is False, if it holds other files, or is itself a file or under one.
+        If the folder exists and `overwrite` is False, if it holds other files, is itself a file or under one, or may
+        not be written.
     """
     for place in (folder, *folder.parents):
         if place.is_dir():
             break
         if place.is_symlink() or place.exists():
             raise OutputError(f"{place} is a file", "a folder that does not exist yet", "Choose another folder.")
+    holder = next((parent for parent in folder.absolute().parents if parent.is_dir()), folder)
+    if not os.access(holder, os.W_OK | os.X_OK):
+        raise OutputError(f"nothing may be written to {holder}", "the right to write there", "Choose another folder.")
     if not folder.exists():
         return
     if not overwrite:
