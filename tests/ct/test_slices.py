@@ -9,7 +9,7 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 
@@ -284,6 +284,7 @@ def header(place: int, position_lps: np.ndarray[tuple[int], np.dtype[np.float64]
     )
 
 
+@settings(max_examples=40, deadline=None)
 @given(
     order=st.permutations(range(9)),
     spacing_mm=st.floats(0.3, 12),
@@ -298,6 +299,7 @@ def test_any_order_and_place(order: list[int], spacing_mm: float, origin: tuple[
     assert stack.slice_spacing_mm == pytest.approx(spacing_mm)
 
 
+@settings(max_examples=40, deadline=None)
 @given(lost=st.sets(st.integers(1, 18), min_size=1, max_size=12), spacing_mm=st.floats(0.3, 12))
 def test_no_gap_is_overlooked(lost: set[int], spacing_mm: float) -> None:
     """Whichever inner slices are lost, as long as those left do not happen to be regular again."""

@@ -47,7 +47,7 @@ def read_metaimage(path: Path) -> CTVolume:
         ) from error
     sitk: Any = SimpleITK  # its functions carry no types
     try:
-        image = sitk.ReadImage(str(path))
+        image = sitk.ReadImage(str(path), imageIO="MetaImageIO")
     except RuntimeError as error:
         raise CorruptFileError(
             f"{path} cannot be read as MetaImage: {str(error).strip().splitlines()[-1]}",

@@ -114,7 +114,8 @@ def read_hu(slices: Sequence[SliceHeader]) -> NDArray[np.int16] | NDArray[np.flo
 
 def padding_to_air(hu: NDArray[Any]) -> None:
     """Set every value under -1024 HU to -1000, in place; any shape and type, empty too."""
-    hu[hu < LOWEST_HU] = AIR_HU
+    if np.can_cast(np.int16, hu.dtype):  # else no value can be that low
+        hu[hu < LOWEST_HU] = AIR_HU
 
 
 def same_pixels(one: SliceHeader, other: SliceHeader) -> bool:
