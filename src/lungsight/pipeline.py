@@ -1,0 +1,148 @@
+"""Both systems, each on one screen. Read this file first."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from types import MappingProxyType
+
+from lungsight import __version__
+from lungsight.config import Config
+from lungsight.ct.upright import Turn, turn_upright
+from lungsight.ct.volume import CTVolume
+from lungsight.detect.lungs import segment_lungs
+from lungsight.detect.rois import find_rois
+from lungsight.detect.windows import label_windows, score_windows
+from lungsight.diagnose.vote import malignant_share, verdict_of
+from lungsight.errors import InputError
+from lungsight.findings import Candidate, Diagnosis, Nodule, Provenance
+from lungsight.runtime import Network, load_network, shipped_weights
+
+__all__ = ["SYSTEMS", "Pipeline", "load_pipeline"]
+
+SYSTEMS = ("windows",)
+Progress = Callable[[str, float], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """The `windows` system (Asan Medical Center contest): windows -> label map -> ROIs -> majority vote.
+
+    Attributes
+    ----------
+    network
+        Says of each window: not ROI, benign ROI, malignant ROI.
+    config
+        Every setting.
+    """
+
+    network: Network
+    config: Config = field(default_factory=Config)
+    system: str = "windows"
+
+    def __call__(self, ct: CTVolume, *, progress: Progress | None = None) -> Diagnosis:
+        """Diagnose one CT.
+
+        Parameters
+        ----------
+        ct
+            In any orientation; resampling to what the network sees happens inside.
+        progress
+            Told the step's name and its share done, 0 to 1.
+
+        Returns
+        -------
+        Diagnosis
+            On the CT's own grid. Without lungs it is INDETERMINATE and says so in its warnings.
+        """
+        tell = progress or (lambda _step, _share: None)
+        seconds: dict[str, float] = {}
+        turn = turn_upright(ct)
+        upright = turn.volume(ct)
+
+        with _Clock("lungs", seconds, tell):
+            lungs = segment_lungs(upright, self.config.lungs)
+        with _Clock("detect", seconds, tell):
+            windows = score_windows(upright, lungs, self.network, lambda share: tell("detect", share))
+            labels = label_windows(windows, self.config.windows.roi_score)
+            rois = find_rois(upright, windows, labels, self.config.windows)
+        with _Clock("vote", seconds, tell):
+            nodules = tuple(
+                Nodule(_on_source(roi.candidate, ct, turn), malignant_share([roi.labels]) or 0.0) for roi in rois
+            )
+            score = malignant_share([roi.labels for roi in rois])
+
+        searched = bool(lungs.any())
+        return Diagnosis(
+            verdict=verdict_of(score, self.config.windows.vote_threshold, searched=searched),
+            malignancy_score=score,
+            system=self.system,
+            nodules=nodules,
+            provenance=Provenance(
+                series_uid=ct.series_uid,
+                version=__version__,
+                weights_sha256=self.network.sha256,
+                config=MappingProxyType(asdict(self.config)),
+                seconds=MappingProxyType(seconds),
+            ),
+            warnings=(*ct.warnings, *(() if searched else ("No lung was found in the CT, so nothing was searched.",))),
+        )
+
+
+def load_pipeline(system: str = "windows", weights: Path | None = None, config: Config | None = None) -> Pipeline:
+    """A system with its network, ready to be called with a CT.
+
+    Parameters
+    ----------
+    system
+        ``"windows"``.
+    weights
+        Folder with ``model.onnx`` and ``card.json``; None for the network that comes with Lungsight.
+    config
+        Settings; None for those the network was calibrated with.
+
+    Returns
+    -------
+    Pipeline
+        Call it with a :class:`~lungsight.ct.volume.CTVolume`; may be used for many.
+
+    Raises
+    ------
+    InputError
+        If there is no such system.
+    WeightsError
+        If the network cannot be loaded.
+    """
+    if system not in SYSTEMS:
+        raise InputError(f"system {system!r}", f"one of {', '.join(SYSTEMS)}", "Name one of these.")
+    return Pipeline(load_network(weights or shipped_weights(system)), config or Config(), system)
+
+
+def _on_source(candidate: Candidate, ct: CTVolume, turn: Turn) -> Candidate:
+    """A candidate of the upright CT on the grid of the source."""
+    centre_zyx = turn.volume(ct).to_zyx(candidate.location.lps_mm)
+    return replace(
+        candidate,
+        location=ct.locate(turn.to_source(centre_zyx)),
+        region=turn.region_to_source(candidate.region),
+    )
+
+
+@dataclass(slots=True)
+class _Clock:
+    """Times a step and tells that it began and ended."""
+
+    step: str
+    seconds: dict[str, float]
+    tell: Progress
+    began: float = 0.0
+
+    def __enter__(self) -> None:
+        self.tell(self.step, 0.0)
+        self.began = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        self.seconds[self.step] = round(time.perf_counter() - self.began, 3)
+        self.tell(self.step, 1.0)

@@ -1,0 +1,126 @@
+"""Networks ready to run: ONNX files, checked against the hash in their card, on the fastest engine there is."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from importlib.util import find_spec
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lungsight.errors import WeightsError
+
+__all__ = ["Network", "load_network", "shipped_weights"]
+
+
+class Network(Protocol):
+    """A loaded network."""
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of its ONNX file."""
+
+    @property
+    def card(self) -> dict[str, Any]:
+        """Its model card."""
+
+    def __call__(self, field: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Take one array without batch and channel axes, give one without batch axis."""
+
+
+@dataclass(frozen=True, slots=True)
+class _OnnxNetwork:
+    sha256: str
+    card: dict[str, Any]
+    session: Any
+
+    def __call__(self, field: NDArray[np.float32]) -> NDArray[np.float32]:
+        result: NDArray[np.float32] = self.session.run(None, {"field": field[None, None]})[0][0]
+        return result
+
+
+@dataclass(frozen=True, slots=True)
+class _OpenVinoNetwork:
+    sha256: str
+    card: dict[str, Any]
+    request: Any
+
+    def __call__(self, field: NDArray[np.float32]) -> NDArray[np.float32]:
+        result: NDArray[np.float32] = self.request.infer([np.ascontiguousarray(field[None, None])])[0][0]
+        return result
+
+
+def shipped_weights(name: str) -> Path:
+    """The folder of a network that comes with Lungsight: ``model.onnx`` and ``card.json``."""
+    return Path(str(resources.files("lungsight") / "weights" / name))
+
+
+def load_network(folder: Path) -> Network:
+    """Load ``model.onnx`` of a folder, after checking it against the SHA-256 in ``card.json``.
+
+    Parameters
+    ----------
+    folder
+        Of a shipped network or of your own.
+
+    Returns
+    -------
+    Network
+        On OpenVINO in float32 where that is installed, else on ONNX Runtime. Nothing is unpickled.
+
+    Raises
+    ------
+    WeightsError
+        If a file is absent, unreadable or not the one its card describes.
+    """
+    onnx, card_path = folder / "model.onnx", folder / "card.json"
+    try:
+        card = json.loads(card_path.read_text("utf-8"))
+        content = onnx.read_bytes()
+    except (OSError, ValueError) as error:
+        raise WeightsError(
+            f"weights in {folder}: {error}",
+            "model.onnx and card.json",
+            "Install Lungsight again or name another folder.",
+        ) from error
+    sha256 = hashlib.sha256(content).hexdigest()
+    if card.get("sha256") != sha256:
+        raise WeightsError(
+            f"{onnx} has SHA-256 {sha256}",
+            f"{card.get('sha256')}, as its card says",
+            "The file was altered or cut short: install Lungsight again or export the network again.",
+        )
+    return _open(content, sha256, card, onnx)
+
+
+def _open(content: bytes, sha256: str, card: dict[str, Any], path: Path) -> Network:
+    try:
+        if find_spec("openvino"):
+            model = _openvino_core().read_model(BytesIO(content))
+            compiled = _openvino_core().compile_model(model, "CPU", _OPENVINO)
+            return _OpenVinoNetwork(sha256, card, compiled.create_infer_request())
+        import onnxruntime  # noqa: PLC0415 - takes 0.1 s that `lungsight --help` does not need
+
+        return _OnnxNetwork(sha256, card, onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"]))
+    except (RuntimeError, ValueError) as error:
+        raise WeightsError(
+            f"{path} cannot be loaded: {error}", "an ONNX network", "Export the network again."
+        ) from error
+
+
+# float32, so that both engines give the same result to rounding.
+_OPENVINO = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+
+
+@cache
+def _openvino_core() -> Any:
+    import openvino  # noqa: PLC0415 - optional, and heavy
+
+    return openvino.Core()

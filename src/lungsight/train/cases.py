@@ -1,0 +1,202 @@
+"""Training cases of the `windows` network: patches of several windows, augmented, labelled by a stated rule.
+
+A patch is 88 x 88 working pixels, which is 3 x 3 windows whose trunk is computed once. It is sampled from a *tile*, a
+128 x 128 px piece of a slice at the source's own resolution, with one linear interpolation that does resampling to the
+working pixel, zoom, rotation, flip and shift together, on the pixels and on the outlines alike.
+
+The rule for a window's label looks at its core, the 30 x 30 px in its middle: the window is a ROI if its core holds
+half of a nodule's area in the slice, or a third of the core is nodule; not ROI if it holds a tenth or less; in between
+it is not learned from. Windows that touch other findings of unknown kind are not learned from either, unless they are
+ROIs. (A rule on the whole window was tried first. After 160 batches its loss had not left that of guessing: the dense
+layer must learn small nodules at each of 13 x 13 places by itself.)
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from lungsight.detect.windows import CORE_PX, FIELD_PX, HU_RANGE, PIXEL_MM, STEP_PX, WINDOW_PX
+
+__all__ = ["PATCH_PX", "TILE_PX", "AugmentConfig", "Tiles", "cut_patches", "make_tile", "rating_to_malignancy"]
+
+TILE_PX = 128
+PATCH_PX = FIELD_PX + 2 * STEP_PX
+
+ROI_SHARE_OF_NODULE = 0.5
+ROI_SHARE_OF_CORE = 1 / 3
+NOT_ROI_SHARE_OF_NODULE = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class AugmentConfig:
+    """How a patch may differ from the CT it came from; the paper's five and what CT scanners add.
+
+    Attributes
+    ----------
+    shift_px
+        Greatest distance of the nodule from the patch's centre, each axis.
+    angles_deg
+        Rotations, one is drawn with either sign (the paper: 30 and 45).
+    zoom
+        Greatest zoom-in; drawn between 1 and this.
+    flip
+        Chance of a horizontal flip.
+    blur
+        Chance of a 3 x 3 binomial blur.
+    noise_hu
+        Greatest standard deviation of added noise.
+    shift_hu
+        Standard deviation of an added constant: the calibration of scanners and of 8-bit crops differs.
+    """
+
+    shift_px: float = 16.0
+    angles_deg: tuple[float, ...] = (0.0, 0.0, 30.0, 45.0)
+    zoom: float = 1.12
+    flip: float = 0.5
+    blur: float = 0.2
+    noise_hu: float = 40.0
+    shift_hu: float = 12.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tiles:
+    """Pieces of slices with what is known of them; a batch before augmentation.
+
+    Attributes
+    ----------
+    hu
+        Shape ``(n, 128, 128)``.
+    nodule, unknown
+        Shape ``(n, 128, 128)``, True inside the nodule's outline, and inside other findings.
+    spacing_mm
+        Shape ``(n,)``, pixel spacing (rows and columns alike).
+    target
+        Shape ``(n, 2)``: how sure the readers are that it is a nodule, and how malignant, 0 to 1.
+    """
+
+    hu: NDArray[np.float32]
+    nodule: NDArray[np.bool_]
+    unknown: NDArray[np.bool_]
+    spacing_mm: NDArray[np.float32]
+    target: NDArray[np.float32]
+
+
+def rating_to_malignancy(ratings: NDArray[np.floating]) -> float:
+    """Soft malignancy of a nodule from its readers' ratings 1 to 5: their mean, with 1 and 5 kept from being certain.
+
+    Examples
+    --------
+    >>> rating_to_malignancy(np.array([3.0])), round(rating_to_malignancy(np.array([5.0, 5.0, 4.0])), 3)
+    (0.5, 0.897)
+    """
+    return float(np.interp(ratings, (1, 2, 3, 4, 5), (0.03, 0.2, 0.5, 0.8, 0.97)).mean()) if len(ratings) else 0.5
+
+
+def make_tile(plane: NDArray[np.generic], centre_yx: tuple[float, float]) -> NDArray[np.generic]:
+    """Cut the 128 x 128 px round a centre; beyond the slice it is mirrored."""
+    tile = plane
+    for axis, centre in enumerate(centre_yx):
+        wanted = np.arange(TILE_PX) + round(centre) - TILE_PX // 2
+        period = 2 * (plane.shape[axis] - 1) or 1
+        wanted = np.abs((wanted + period // 2) % period - period // 2)
+        tile = tile.take(wanted, axis)
+    return tile
+
+
+def cut_patches(
+    tiles: Tiles, augment: AugmentConfig | None, generator: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Patches with the labels of their 3 x 3 windows.
+
+    Parameters
+    ----------
+    tiles
+        n tiles, what matters in their centre.
+    augment
+        None: the centre of each tile as it is.
+    generator
+        Draws everything that is drawn.
+
+    Returns
+    -------
+    field
+        Shape ``(n, 1, 88, 88)``, 0 to 1.
+    target
+        Shape ``(n, 3, 3, 3)``: not ROI, benign, malignant; sums to 1 over axis 1.
+    weight
+        Shape ``(n, 3, 3)``: 1, or 0 where the window is not learned from.
+    """
+    planes = torch.stack(
+        [torch.from_numpy(np.ascontiguousarray(a)).float() for a in (tiles.hu, tiles.nodule, tiles.unknown)], 1
+    )
+    spacing = torch.from_numpy(tiles.spacing_mm).float()
+    grid, zoom = _sampling_grid(spacing, augment, generator)
+    planes = functional.grid_sample(planes, grid, mode="bilinear", padding_mode="reflection", align_corners=True)
+    hu, nodule, unknown = planes[:, :1], planes[:, 1:2], planes[:, 2:]
+    if augment is not None:
+        hu = _change_hu(hu, augment, generator)
+    low, high = HU_RANGE
+    field = ((hu - low) / (high - low)).clamp(0, 1)
+    area = torch.from_numpy(tiles.nodule.sum((1, 2))).float() * (spacing / PIXEL_MM * zoom) ** 2
+    target, weight = _label(nodule, unknown, area, torch.from_numpy(tiles.target))
+    return field, target, weight
+
+
+def _sampling_grid(
+    spacing_mm: Tensor, augment: AugmentConfig | None, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    n = len(spacing_mm)
+    zoom, angle, mirror, shift = torch.ones(n), torch.zeros(n), torch.ones(n), torch.zeros(n, 2)
+    if augment is not None:
+
+        def draw(*shape: int) -> Tensor:
+            return torch.rand(*shape, generator=generator)
+
+        zoom = 1 + (augment.zoom - 1) * draw(n)
+        angles = torch.tensor([sign * a for a in augment.angles_deg for sign in (-1, 1)])
+        angle = angles[torch.randint(len(angles), (n,), generator=generator)] * (math.pi / 180)
+        mirror = 1 - 2 * (draw(n) < augment.flip).float()
+        shift = (2 * draw(n, 2) - 1) * augment.shift_px
+    line = torch.arange(PATCH_PX) - (PATCH_PX - 1) / 2
+    y, x = torch.meshgrid(line, line, indexing="ij")
+    y, x = y[None] - shift[:, :1, None], x[None] - shift[:, 1:, None]
+    cos, sin = angle.cos()[:, None, None], angle.sin()[:, None, None]
+    step = (PIXEL_MM / spacing_mm / zoom)[:, None, None] / ((TILE_PX - 1) / 2)
+    grid = torch.stack([(cos * x - sin * y) * step * mirror[:, None, None], (sin * x + cos * y) * step], -1)
+    return grid, zoom
+
+
+def _change_hu(hu: Tensor, augment: AugmentConfig, generator: torch.Generator) -> Tensor:
+    n = len(hu)
+    kernel = torch.tensor([1.0, 2.0, 1.0]) / 4
+    blurred = functional.conv2d(functional.pad(hu, (1, 1, 1, 1), "replicate"), (kernel[:, None] * kernel)[None, None])
+    hu = torch.where(torch.rand(n, 1, 1, 1, generator=generator) < augment.blur, blurred, hu)
+    # The square keeps most patches near the noise they have.
+    sigma = augment.noise_hu * torch.rand(n, 1, 1, 1, generator=generator) ** 2
+    hu = hu + sigma * torch.randn(hu.shape, generator=generator)
+    return hu + augment.shift_hu * torch.randn(n, 1, 1, 1, generator=generator)
+
+
+def _label(nodule: Tensor, unknown: Tensor, area: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+    held = _mean_over_windows(nodule, CORE_PX)
+    other = _mean_over_windows(unknown, WINDOW_PX)
+    share = held * CORE_PX**2 / area.clamp(min=1)[:, None, None]
+    is_roi = (share >= ROI_SHARE_OF_NODULE) | (held >= ROI_SHARE_OF_CORE)
+    is_not = (share <= NOT_ROI_SHARE_OF_NODULE) & (other * WINDOW_PX**2 < 1)
+    sure, malignant = known[:, 0, None, None], known[:, 1, None, None]
+    roi = torch.where(is_roi, sure.expand_as(share), torch.zeros_like(share))
+    target = torch.stack([1 - roi, roi * (1 - malignant), roi * malignant], 1)
+    return target, (is_roi | is_not).float()
+
+
+def _mean_over_windows(mask: Tensor, side_px: int) -> Tensor:
+    """Mean of a mask over the middle `side_px` of each window."""
+    inside = slice((FIELD_PX - side_px) // 2, PATCH_PX - (FIELD_PX - side_px) // 2)
+    return functional.avg_pool2d(mask[..., inside, inside], side_px, STEP_PX)[:, 0]
