@@ -275,3 +275,13 @@ def test_series_uid_for_a_file_that_has_none(tmp_path: Path) -> None:
     (tmp_path / "a.nii").write_bytes(b"")
     with refused(InputError, "series UID 1.2 for .*a.nii", "DICOM", "Leave out"):
         read_ct(tmp_path / "a.nii", "1.2")
+
+
+def test_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    path = write_series(tmp_path, lopsided_body((1, 7, 11)))[0]
+    monkeypatch.setattr("lungsight.ct.files.is_dicom", refuse)
+    with refused(InputError, f"{path.name}: Permission denied", "files that can be read", "the permissions"):
+        read_ct(tmp_path)
