@@ -38,6 +38,15 @@ def segment_lungs(ct: CTVolume, config: LungsConfig = LungsConfig()) -> Mask:  #
     -------
     ndarray
         Shape of ``ct.hu``; all False if the CT shows no lung.
+
+    Notes
+    -----
+    Air outside the body is what touches the sides of an axial plane and is dark or not between parts of the body;
+    the airways are followed from the trachea; lungs are what else is dark, large, and neither bare air nor mostly
+    tissue. The closing that keeps nodules at the pleura inside is a rolling ball (Armato and Sensakovic, *Academic
+    Radiology* 11, 2004), large under the ribs and small at the mediastinum, where a healthy lung has hollows of its
+    own. So a nodule with a broad base (over twice ``closing_mm``) on the mediastinum, at the hilum or at the very
+    apex may be cut.
     """
     order = _upright_axes(ct.affine)
     hu = _turn(ct.hu, ct.affine, order)
