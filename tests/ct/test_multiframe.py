@@ -45,12 +45,12 @@ def test_as_highdicom_sees_it(tmp_path: Path) -> None:
 
 
 def test_own_slope_of_a_frame(tmp_path: Path) -> None:
+    """What a frame says of itself holds before what is said of all."""
     body = lopsided_body()
     path = tmp_path / "x.dcm"
     write_enhanced(path, body)
     dataset = pydicom.dcmread(path)
     shared = dataset.SharedFunctionalGroupsSequence[0].PixelValueTransformationSequence[0]
-    del dataset.SharedFunctionalGroupsSequence[0].PixelValueTransformationSequence
     for index, item in enumerate(dataset.PerFrameFunctionalGroupsSequence):
         own = Dataset()
         own.RescaleSlope, own.RescaleIntercept, own.RescaleType = index + 1, shared.RescaleIntercept, "HU"
