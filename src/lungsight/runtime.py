@@ -1,14 +1,11 @@
-"""Networks ready to run: ONNX files, checked against the hash in their card, on the fastest engine there is."""
+"""Networks ready to run: ONNX files, checked against the hash in their card, on ONNX Runtime."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from dataclasses import dataclass
-from functools import cache
 from importlib import resources
-from importlib.util import find_spec
-from io import BytesIO
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -46,17 +43,6 @@ class _OnnxNetwork:
         return result
 
 
-@dataclass(frozen=True, slots=True)
-class _OpenVinoNetwork:
-    sha256: str
-    card: dict[str, Any]
-    request: Any
-
-    def __call__(self, field: NDArray[np.float32]) -> NDArray[np.float32]:
-        result: NDArray[np.float32] = self.request.infer([np.ascontiguousarray(field[None, None])])[0][0]
-        return result
-
-
 def shipped_weights(name: str) -> Path:
     """The folder of a network that comes with Lungsight: ``model.onnx`` and ``card.json``."""
     return Path(str(resources.files("lungsight") / "weights" / name))
@@ -73,7 +59,7 @@ def load_network(folder: Path) -> Network:
     Returns
     -------
     Network
-        On OpenVINO in float32 where that is installed, else on ONNX Runtime. Nothing is unpickled.
+        On ONNX Runtime, in float32. Nothing is unpickled.
 
     Raises
     ------
@@ -102,10 +88,6 @@ def load_network(folder: Path) -> Network:
 
 def _open(content: bytes, sha256: str, card: dict[str, Any], path: Path) -> Network:
     try:
-        if find_spec("openvino"):
-            model = _openvino_core().read_model(BytesIO(content))
-            compiled = _openvino_core().compile_model(model, "CPU", _OPENVINO)
-            return _OpenVinoNetwork(sha256, card, compiled.create_infer_request())
         import onnxruntime  # noqa: PLC0415 - takes 0.1 s that `lungsight --help` does not need
 
         return _OnnxNetwork(sha256, card, onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"]))
@@ -113,14 +95,3 @@ def _open(content: bytes, sha256: str, card: dict[str, Any], path: Path) -> Netw
         raise WeightsError(
             f"{path} cannot be loaded: {error}", "an ONNX network", "Export the network again."
         ) from error
-
-
-# float32, so that both engines give the same result to rounding.
-_OPENVINO = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
-
-
-@cache
-def _openvino_core() -> Any:
-    import openvino  # noqa: PLC0415 - optional, and heavy
-
-    return openvino.Core()
