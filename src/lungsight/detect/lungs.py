@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import permutations
 from typing import Any
 
 import cc3d
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from lungsight.config import LungsConfig
+from lungsight.ct.upright import turn_upright
 from lungsight.ct.volume import CTVolume
 from lungsight.detect.airways import IN_PLANE, find_airways
 from lungsight.detect.morphology import close, dilate, erode, open_
@@ -48,29 +48,16 @@ def segment_lungs(ct: CTVolume, config: LungsConfig = LungsConfig()) -> Mask:  #
     own. So a nodule with a broad base (over twice ``closing_mm``) on the mediastinum, at the hilum or at the very
     apex may be cut.
     """
-    order = _upright_axes(ct.affine)
-    hu = _turn(ct.hu, ct.affine, order)
-    spacing_mm = [ct.spacing_zyx_mm[axis] for axis in order]
+    turn = turn_upright(ct)
+    hu = turn.array(ct.hu)
+    spacing_mm = [ct.spacing_zyx_mm[axis] for axis in turn.axes]
     fz, fy, fx = (max(1, min(round(config.grid_mm / mm), n)) for mm, n in zip(spacing_mm, hu.shape, strict=True))
     mm_z, mm_y, mm_x = fz * spacing_mm[0], fy * spacing_mm[1], fx * spacing_mm[2]
     mask = np.zeros(ct.shape, np.bool_)
     found = _find(_shrink(hu, (fz, fy, fx)), (mm_z, mm_y, mm_x), config)
     if found is not None:
-        _turn(mask, ct.affine, order)[...] = _draw_border(hu, *found, (fz, fy, fx), config.border_hu)
+        turn.array(mask)[...] = _draw_border(hu, *found, (fz, fy, fx), config.border_hu)
     return mask
-
-
-def _upright_axes(affine: NDArray[np.float64]) -> Triple:
-    """The array's axes that run nearest to head-foot, front-back and right-left."""
-    along = np.abs(affine[:3, :3]) / np.linalg.norm(affine[:3, :3], axis=0)
-    z, y, x = max(permutations(range(3)), key=lambda axes: sum(along[2 - i, axis] for i, axis in enumerate(axes)))
-    return z, y, x
-
-
-def _turn(array: NDArray[Any], affine: NDArray[np.float64], order: Triple) -> NDArray[Any]:
-    """A view whose axes run to the head, to the back and to the patient's left."""
-    step = tuple(slice(None, None, 1 if affine[2 - i, axis] > 0 else -1) for i, axis in enumerate(order))
-    return array.transpose(order)[step]
 
 
 def _shrink(hu: NDArray[Any], factors: Triple) -> NDArray[np.float32]:
