@@ -167,8 +167,7 @@ def load_host(data: Path, database: Path, box: dict[str, str]) -> Host:
     lesions = np.zeros(ct.shape, bool)
     tumour = data / "chest_ct" / f"{name}_tumour.nii.gz"
     if tumour.exists():
-        # The data folder says: axes run L, P, S, so (x, y, z) turned round is the volume's own grid.
-        lesions |= np.asarray(nibabel.Nifti1Image.from_filename(tumour).dataobj).T > 0
+        lesions |= tumour_mask(tumour)
     for _, z, mask in lidc_outlines(database, box, ct):
         lesions[z] |= mask
     if lesions.any():
@@ -180,6 +179,11 @@ def load_host(data: Path, database: Path, box: dict[str, str]) -> Host:
             z0, z1, y0, y1, x0, x1 = (int(row[key]) for key in ("z0", "z1", "y0", "y1", "x0", "x1"))
             lesions[z0:z1, y0:y1, x0:x1] = True
     return Host(name, ct, segment_lungs(ct), lesions)
+
+
+def tumour_mask(path: Path) -> NDArray[np.bool_]:
+    """A mask of the data folder on its CT's grid: its axes run L, P, S, so it is turned round."""
+    return np.asarray(nibabel.Nifti1Image.from_filename(path).dataobj).T > 0
 
 
 def lidc_outlines(database: Path, box: dict[str, str], ct: CTVolume) -> list[tuple[int, int, NDArray[np.bool_]]]:

