@@ -74,8 +74,8 @@ def make_card(figures: dict[str, Any]) -> dict[str, Any]:
         },
         "figures": figures,
         "limits": (
-            "Trained on CTs of adults with slices of 0.6 to 3 mm. On whole CTs it also marks vessels, hila and the tops "
-            "of the diaphragm: see benchmarks/chest_ct.md. Research use only, not a medical device."
+            "Trained on CTs of adults with slices of 0.6 to 3 mm. On whole CTs it also marks vessels, hila and the "
+            "diaphragm: see benchmarks/chest_ct.md. Research use only, not a medical device."
         ),
         "licence": "Apache-2.0",
     }
