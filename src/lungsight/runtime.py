@@ -76,6 +76,12 @@ def load_network(folder: Path) -> Network:
             "model.onnx and card.json",
             "Install Lungsight again or name another folder.",
         ) from error
+    if not isinstance(card, dict):
+        raise WeightsError(
+            f"{card_path} holds a {type(card).__name__}",
+            "a JSON object",
+            "Install Lungsight again or export the network again.",
+        )
     sha256 = hashlib.sha256(content).hexdigest()
     if card.get("sha256") != sha256:
         raise WeightsError(
@@ -87,11 +93,14 @@ def load_network(folder: Path) -> Network:
 
 
 def _open(content: bytes, sha256: str, card: dict[str, Any], path: Path) -> Network:
-    try:
-        import onnxruntime  # noqa: PLC0415 - takes 0.1 s that `lungsight --help` does not need
+    import onnxruntime  # noqa: PLC0415 - takes 0.1 s that `lungsight --help` does not need
+    from onnxruntime.capi import onnxruntime_pybind11_state as state  # noqa: PLC0415
 
+    # ONNX Runtime's exceptions have no base of their own.
+    refusals = (state.Fail, state.InvalidArgument, state.InvalidGraph, state.InvalidProtobuf, state.NotImplemented)
+    try:
         return _OnnxNetwork(sha256, card, onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"]))
-    except (RuntimeError, ValueError) as error:
+    except (*refusals, RuntimeError, ValueError) as error:
         raise WeightsError(
             f"{path} cannot be loaded: {error}", "an ONNX network", "Export the network again."
         ) from error
