@@ -131,7 +131,7 @@ def _candidate(
     return Candidate(
         location=ct.locate(centre),
         roi_diameter_mm=float(2 * np.sqrt(largest_mm2 / np.pi)),
-        detection_score=score,
+        detection_score=min(score, 1.0),  # a softmax in float32 may sum to a little more
         region=_region(ct, cells, box, per_working),
     )
 
