@@ -1,0 +1,119 @@
+"""Loading networks: what is refused and why, and what a loaded one gives."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lungsight.errors import WeightsError
+from lungsight.runtime import Network, load_network, shipped_weights
+from refusals import refused
+
+
+def weights(folder: Path, content: bytes, card: str | None = None) -> Path:
+    """A folder with a network's file; without a card given, one that describes it."""
+    folder.mkdir()
+    (folder / "model.onnx").write_bytes(content)
+    own_card = json.dumps({"sha256": hashlib.sha256(content).hexdigest()})
+    (folder / "card.json").write_text(own_card if card is None else card, "utf-8")
+    return folder
+
+
+@pytest.fixture
+def copied(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(shipped_weights("windows"), tmp_path / "weights"))
+
+
+def test_an_altered_network_is_refused(copied: Path) -> None:
+    path = copied / "model.onnx"
+    content = bytearray(path.read_bytes())
+    described = hashlib.sha256(content).hexdigest()
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    altered = hashlib.sha256(content).hexdigest()
+    with refused(WeightsError, f"model.onnx has SHA-256 {altered}", f"{described}, as its card says", "altered or cut"):
+        load_network(copied)
+
+
+def test_a_network_cut_short_is_refused(copied: Path) -> None:
+    path = copied / "model.onnx"
+    path.write_bytes(path.read_bytes()[:-1])
+    with refused(WeightsError, "has SHA-256 [0-9a-f]{64}", "[0-9a-f]{64}, as its card says", "install Lungsight again"):
+        load_network(copied)
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "card.json"])
+def test_an_absent_file_is_refused(name: str, tmp_path: Path) -> None:
+    folder = weights(tmp_path / "mine", b"network")
+    (folder / name).unlink()
+    with refused(WeightsError, f"mine: .*No such file.*{name}", "model.onnx and card.json", "name another folder"):
+        load_network(folder)
+
+
+def test_an_absent_folder_is_refused(tmp_path: Path) -> None:
+    with refused(WeightsError, "nowhere: .*No such file", "model.onnx and card.json", "name another folder"):
+        load_network(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("card", ["", "{", '{"sha256": ', "\udcff"])
+def test_a_card_that_is_not_json_is_refused(card: str, tmp_path: Path) -> None:
+    folder = weights(tmp_path / "mine", b"network", "")
+    (folder / "card.json").write_bytes(card.encode("utf-8", "surrogateescape"))
+    with refused(WeightsError, "mine: ", "model.onnx and card.json", "name another folder"):
+        load_network(folder)
+
+
+@pytest.mark.parametrize(("card", "kind"), [("[]", "list"), ("null", "NoneType"), ('"x"', "str")])
+def test_a_card_that_is_no_object_is_refused(card: str, kind: str, tmp_path: Path) -> None:
+    folder = weights(tmp_path / "mine", b"network", card)
+    with refused(WeightsError, f"card.json holds a {kind}", "a JSON object", "export the network again"):
+        load_network(folder)
+
+
+@pytest.mark.parametrize("card", ['{"name": "of another"}', '{"sha256": null}', '{"sha256": "00ff"}'])
+def test_the_card_of_another_network_is_refused(card: str, tmp_path: Path) -> None:
+    folder = weights(tmp_path / "mine", b"network", card)
+    with refused(WeightsError, "model.onnx has SHA-256 ", "as its card says", "install Lungsight again"):
+        load_network(folder)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a network", b"\x08\x07" + b"x" * 50], ids=["empty", "text", "bytes"])
+def test_what_is_not_onnx_is_refused(content: bytes, tmp_path: Path) -> None:
+    folder = weights(tmp_path / "mine", content)
+    with refused(WeightsError, "model.onnx cannot be loaded: .+", "an ONNX network", "Export the network again"):
+        load_network(folder)
+
+
+def test_the_shipped_network_is_described_by_its_card(shipped_network: Network) -> None:
+    content = (shipped_weights("windows") / "model.onnx").read_bytes()
+    assert shipped_network.sha256 == hashlib.sha256(content).hexdigest() == shipped_network.card["sha256"]
+
+
+def test_a_field_gives_three_scores_a_window_that_sum_to_1(shipped_network: Network) -> None:
+    field = np.random.default_rng(3).random((88, 99), np.float32)
+    scores = shipped_network(field)
+    assert scores.dtype == np.float32
+    assert scores.shape == (3, 3, 4)
+    assert scores.min() >= 0
+    np.testing.assert_allclose(scores.sum(0), 1, atol=1e-5)
+    # Every second column is a view with strides of its own: it must be read as what it shows.
+    np.testing.assert_allclose(shipped_network(np.repeat(field, 2, 1)[:, ::2]), scores, atol=1e-6)
+
+
+def test_to_use_a_network_needs_no_torch() -> None:
+    code = (
+        "import sys, numpy, lungsight, lungsight.runtime as runtime, lungsight.pipeline\n"
+        "network = runtime.load_network(runtime.Path(sys.argv[1]))\n"
+        "assert network(numpy.zeros((68, 68), numpy.float32)).shape == (3, 1, 1)\n"
+        "print([name for name in ('torch', 'onnx', 'sklearn', 'matplotlib') if name in sys.modules])\n"
+    )
+    command = [sys.executable, "-c", code, str(shipped_weights("windows"))]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603
+    assert done.stdout.strip() == "[]"
