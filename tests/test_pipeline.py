@@ -1,0 +1,187 @@
+"""The `windows` system end to end: a drawn thorax written as DICOM in several orientations, and a real tumour."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lungsight import __version__
+from lungsight.config import Config, WindowsConfig
+from lungsight.ct.read import read_ct
+from lungsight.ct.volume import CTVolume
+from lungsight.errors import InputError, WeightsError
+from lungsight.findings import Diagnosis, Verdict
+from lungsight.pipeline import Pipeline, load_pipeline
+from lungsight.runtime import Network, shipped_weights
+from phantom import Body, Sphere, instance_uid, series_uid, thorax, write_series
+from refusals import refused
+from stub_network import CoreNetwork, UnaskedNetwork
+
+REAL = Path(__file__).parents[2] / "shared" / "data" / "chest_ct"
+MALIGNANT = Sphere((-80.0, 12.0, -40.0), 22, 200)
+BENIGN = Sphere((72.0, -10.0, 25.0), 22, -300)
+SHAPE, SPACING_MM = (40, 128, 128), (5.0, 2.8, 2.8)
+# Source axes that become slices, rows and columns, and which of them run the other way.
+ORIENTATIONS = {
+    "head first": ((0, 1, 2), (False, False, False)),
+    "feet first": ((0, 1, 2), (True, False, True)),
+    "prone": ((0, 1, 2), (False, True, True)),
+    "coronal": ((1, 0, 2), (False, True, False)),
+    "sagittal": ((2, 0, 1), (True, True, False)),
+}
+STUB = CoreNetwork(benign_hu=BENIGN.hu, malignant_hu=MALIGNANT.hu)
+
+
+@cache
+def drawn(*nodules: Sphere) -> Body:
+    return thorax(nodules, SHAPE, SPACING_MM)
+
+
+def reordered(body: Body, axes: tuple[int, ...], flips: tuple[bool, ...]) -> Body:
+    """The same body scanned in another orientation: every voxel keeps its place in the patient."""
+    hu, affine = body.hu.transpose(axes), np.eye(4)
+    affine[:3, :3] = body.affine[:3, list(axes)]
+    affine[:3, 3] = body.affine[:3, 3]
+    for axis, flip in enumerate(flips):
+        if flip:
+            affine[:3, 3] += affine[:3, axis] * (hu.shape[axis] - 1)
+            affine[:3, axis] *= -1
+            hu = np.flip(hu, axis)
+    return Body(hu, affine)
+
+
+def volume(body: Body) -> CTVolume:
+    return CTVolume(body.hu, body.affine)
+
+
+def diagnose(ct: CTVolume, vote_threshold: float = 0.5) -> Diagnosis:
+    return Pipeline(STUB, Config(windows=WindowsConfig(vote_threshold=vote_threshold)))(ct)
+
+
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+def test_the_nodule_is_found_where_it_lies_in_the_patient(orientation: str, tmp_path: Path) -> None:
+    body = reordered(drawn(MALIGNANT), *ORIENTATIONS[orientation])
+    write_series(tmp_path, body)
+    ct = read_ct(tmp_path)
+    diagnosis = diagnose(ct)
+    (nodule,) = diagnosis.nodules
+    assert diagnosis.verdict is Verdict.MALIGNANT
+    assert nodule.malignancy_score == diagnosis.malignancy_score == 1
+    location = nodule.candidate.location
+    # A slice, and half a cell of 7 mm along rows and columns.
+    off_lps_mm = np.abs(np.subtract(location.lps_mm, MALIGNANT.centre_lps_mm))
+    assert (off_lps_mm <= (3.5, 3.5, 5.0)).all(), off_lps_mm
+    point_zyx = ct.to_zyx(location.lps_mm)
+    assert (location.row, location.column) == pytest.approx(tuple(point_zyx[1:]), abs=1e-6)
+    assert location.slice_index == round(float(point_zyx[0]))
+    assert location.sop_instance_uid == instance_uid("1", location.slice_index)
+    assert location.instance_number == ct.instances[location.slice_index].instance_number
+    region = nodule.candidate.region
+    middle_lps = ct.to_lps(np.argwhere(region.mask).mean(0) + region.start_zyx)
+    assert (np.abs(middle_lps - MALIGNANT.centre_lps_mm) <= (3.5, 3.5, 5.0)).all(), middle_lps
+    nodule_zyx = np.rint(ct.to_zyx(MALIGNANT.centre_lps_mm)).astype(int)
+    assert region.mask[tuple(nodule_zyx - region.start_zyx)]
+    assert ct.hu[region.box][region.mask].max() > 150
+
+
+def test_every_orientation_says_the_same() -> None:
+    found = [diagnose(volume(reordered(drawn(MALIGNANT, BENIGN), *how))) for how in ORIENTATIONS.values()]
+    expected = found[0]
+    assert len(expected.nodules) == 2
+    for diagnosis in found[1:]:
+        assert diagnosis.malignancy_score == expected.malignancy_score
+        for nodule, like in zip(diagnosis.nodules, expected.nodules, strict=True):
+            assert nodule.candidate.location.lps_mm == pytest.approx(like.candidate.location.lps_mm, abs=1e-6)
+            assert nodule.candidate.region.mask.sum() == like.candidate.region.mask.sum()
+            assert nodule.malignancy_score == like.malignancy_score
+
+
+def test_the_threshold_decides_between_benign_and_malignant() -> None:
+    ct = volume(drawn(MALIGNANT, BENIGN))
+    score = diagnose(ct).malignancy_score
+    assert score is not None
+    assert 0.3 < score < 0.7
+    at, above = (diagnose(ct, vote_threshold=float(share)) for share in (score, np.nextafter(score, 1)))
+    assert (at.verdict, above.verdict) == (Verdict.MALIGNANT, Verdict.BENIGN)
+    assert at.malignancy_score == above.malignancy_score == score
+    by_place = {nodule.candidate.location.lps_mm[0] > 0: nodule.malignancy_score for nodule in at.nodules}
+    assert by_place == {True: 0.0, False: 1.0}  # the benign one lies to the left
+
+
+def test_a_ct_without_nodules_is_a_result() -> None:
+    diagnosis = diagnose(volume(drawn()))
+    assert diagnosis.verdict is Verdict.NO_NODULE
+    assert diagnosis.malignancy_score is None
+    assert diagnosis.nodules == ()
+    assert diagnosis.warnings == ()
+
+
+def test_a_ct_without_lungs_is_indeterminate_and_says_so() -> None:
+    water = np.random.default_rng(0).normal(20, 10, (12, 64, 64)).astype(np.int16)
+    ct = CTVolume(water, np.diag([5.0, 2.8, 2.8, 1.0])[[2, 1, 0, 3]], warnings=("Slices were sorted.",))
+    diagnosis = Pipeline(UnaskedNetwork())(ct)
+    assert diagnosis.verdict is Verdict.INDETERMINATE
+    assert diagnosis.malignancy_score is None
+    assert diagnosis.nodules == ()
+    assert diagnosis.warnings == ("Slices were sorted.", "No lung was found in the CT, so nothing was searched.")
+
+
+def test_provenance_is_complete(tmp_path: Path) -> None:
+    write_series(tmp_path, drawn(MALIGNANT))
+    config = Config(windows=WindowsConfig(min_overlap=6, vote_threshold=0.25))
+    told: list[tuple[str, float]] = []
+    diagnosis = Pipeline(STUB, config)(read_ct(tmp_path), progress=lambda step, share: told.append((step, share)))
+    provenance = diagnosis.provenance
+    assert diagnosis.system == "windows"
+    assert provenance.series_uid == series_uid()
+    assert provenance.version == __version__
+    assert provenance.weights_sha256 == "5" * 64
+    assert provenance.config == dataclasses.asdict(config)
+    assert list(provenance.seconds) == ["lungs", "detect", "vote"]
+    assert min(provenance.seconds.values()) >= 0
+    assert [(step, share) for step, share in told if share in (0, 1) and step != "detect"] == [
+        ("lungs", 0.0),
+        ("lungs", 1.0),
+        ("vote", 0.0),
+        ("vote", 1.0),
+    ]
+    shares = [share for step, share in told if step == "detect"]
+    assert shares == sorted(shares)
+    assert (shares[0], shares[-1], len(shares)) == (0.0, 1.0, 42)
+
+
+def test_an_unknown_system_is_refused() -> None:
+    with refused(InputError, "system 'magic'", "one of windows", "Name one of these"):
+        load_pipeline("magic")
+
+
+def test_weights_of_ones_own_are_loaded(tmp_path: Path, shipped_network: Network) -> None:
+    with refused(WeightsError, "weights in .*mine", "model.onnx and card.json", "name another folder"):
+        load_pipeline("windows", weights=tmp_path / "mine")
+    folder = tmp_path / "own"
+    folder.symlink_to(shipped_weights("windows"))
+    config = Config(windows=WindowsConfig(min_overlap=5))
+    pipeline = load_pipeline("windows", weights=folder, config=config)
+    assert pipeline.network.sha256 == shipped_network.sha256
+    assert pipeline.config is config
+    assert load_pipeline(weights=folder).config == Config()
+
+
+@pytest.mark.skipif(not REAL.exists(), reason="the real CTs are not beside this repository (../shared/data)")
+def test_a_real_tumour_is_covered_by_a_roi(shipped_network: Network) -> None:
+    whole, tumour = (read_ct(REAL / f"QIN-LSC-0028_{what}.nii.gz") for what in ("ct", "tumour"))
+    slab = slice(58, 74)
+    mask = tumour.hu[slab] > 0
+    affine = whole.affine.copy()
+    affine[:3, 3] = whole.to_lps((slab.start, 0, 0))
+    diagnosis = Pipeline(shipped_network)(CTVolume(whole.hu[slab], affine))
+    covered = np.zeros(mask.shape, np.bool_)
+    for nodule in diagnosis.nodules:
+        region = nodule.candidate.region
+        covered[region.box] |= region.mask
+    assert (covered & mask).sum() >= 0.5 * mask.sum()
+    assert covered.sum() < 0.2 * covered.size
