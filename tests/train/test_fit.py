@@ -1,0 +1,181 @@
+"""The training loop on a tiny problem: it learns, and a killed run ends where an unbroken one does."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from lungsight.train.fit import FitConfig, fit
+from lungsight.train.networks import PatchCNN
+
+Batch = tuple[Tensor, Tensor, Tensor]
+CONFIG = FitConfig(
+    batches=6, learning_rate=1e-3, warm_up=2, averaging=0.5, dropout_ramp=3, bfloat16=False, checkpoint_every=2
+)
+
+
+class SmallNetwork(PatchCNN):
+    """The window network with fewer channels, to be trained in seconds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolutions = nn.ModuleList(
+            nn.Conv2d(before, after, 3) for before, after in pairwise((1, 8, 8, 16, 16, 108))
+        )
+        self.hidden = nn.Linear(13 * 13 * 108, 16)
+        self.output = nn.Linear(16, 3)
+        for layer in (*self.convolutions, self.hidden):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Threads cost more than they bring for so small a network, and most of all on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def new_network() -> SmallNetwork:
+    torch.manual_seed(11)
+    return SmallNetwork()
+
+
+def separable(number: int, _averaged: PatchCNN) -> Batch:
+    """Six windows of one field each: dark, grey or bright in the middle tells the class. Same number, same batch."""
+    generator = torch.Generator().manual_seed(number)
+    kind = torch.arange(6) % 3
+    field = 0.1 * torch.rand(6, 1, 68, 68, generator=generator)
+    field[:, :, 24:44, 24:44] += 0.4 * kind[:, None, None, None]
+    return field, nn.functional.one_hot(kind, 3).float()[:, :, None, None], torch.ones(6, 1, 1)
+
+
+def quiet(_line: str) -> None:
+    pass
+
+
+def weights_of(network: PatchCNN) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in network.state_dict().items()}
+
+
+def assert_same(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        torch.testing.assert_close(value, other[name], atol=1e-6, rtol=1e-5)
+
+
+def killed_at(batch: int, next_batch: Callable[[int, PatchCNN], Batch]) -> Callable[[int, PatchCNN], Batch]:
+    def until(number: int, averaged: PatchCNN) -> Batch:
+        if number == batch:
+            raise KeyboardInterrupt
+        return next_batch(number, averaged)
+
+    return until
+
+
+def test_the_loss_falls_on_what_can_be_told_apart(tmp_path: Path) -> None:
+    config = FitConfig(batches=40, learning_rate=3e-3, warm_up=10, averaging=0.8, dropout_ramp=10_000, bfloat16=False)
+    said: list[str] = []
+    network = fit(new_network(), separable, config, tmp_path / "run", said.append)
+    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text("utf-8").splitlines()]
+    assert [line["batch"] for line in lines] == [20, 40]
+    assert lines[1]["loss"] < 0.5 * lines[0]["loss"] < 0.5 * 1.1  # guessing is log 3
+    assert lines[1]["accuracy"] > 0.9
+    assert [line.split(",")[0] for line in said] == ["run: batch 20/40", "run: batch 40/40"]
+    assert not network.training
+    field, target, _ = separable(1000, network)
+    with torch.no_grad():
+        assert torch.equal(network(field).argmax(1), target[:, :, 0, 0].argmax(1))
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tensor]:
+    return weights_of(fit(new_network(), separable, CONFIG, tmp_path_factory.mktemp("unbroken"), quiet))
+
+
+@pytest.mark.parametrize("batch", [1, 4, 5])
+def test_a_killed_run_goes_on_to_the_same_weights(batch: int, tmp_path: Path, unbroken: dict[str, Tensor]) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        fit(new_network(), killed_at(batch, separable), CONFIG, tmp_path, quiet)
+    asked: list[int] = []
+
+    def watched(number: int, averaged: PatchCNN) -> Batch:
+        asked.append(number)
+        return separable(number, averaged)
+
+    torch.manual_seed(99)  # another process draws from elsewhere
+    resumed = fit(SmallNetwork(), watched, CONFIG, tmp_path, quiet) if batch > 1 else None
+    if resumed is None:  # nothing was saved yet: the run starts anew
+        resumed = fit(new_network(), watched, CONFIG, tmp_path, quiet)
+    assert asked == list(range(batch - batch % 2, 6))
+    assert_same(weights_of(resumed), unbroken)
+
+
+def test_other_dropout_would_show(tmp_path: Path, unbroken: dict[str, Tensor]) -> None:
+    other = fit(new_network(), separable, dataclasses.replace(CONFIG, seed=2), tmp_path, quiet)
+    assert (other.hidden.weight - unbroken["hidden.weight"]).abs().max() > 1e-4
+
+
+def test_a_finished_run_is_not_run_again(tmp_path: Path, unbroken: dict[str, Tensor]) -> None:
+    fit(new_network(), separable, CONFIG, tmp_path, quiet)
+    again = fit(SmallNetwork(), killed_at(0, separable), CONFIG, tmp_path, quiet)
+    assert_same(weights_of(again), unbroken)
+
+
+def test_a_checkpoint_is_data_alone(tmp_path: Path) -> None:
+    fit(new_network(), separable, FitConfig(batches=1, bfloat16=False), tmp_path, quiet)
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]
+    saved = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    assert saved["done"] == 1
+    assert saved["config"]["batches"] == 1
+    assert set(saved) == {"done", "config", "random", "network", "averaged", "optimizer", "schedule"}
+
+
+def test_a_writer_killed_midway_leaves_the_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fit(new_network(), separable, FitConfig(batches=1, bfloat16=False), tmp_path, quiet)
+    before = (tmp_path / "checkpoint.pt").stat()
+
+    def killed(_state: object, path: Path) -> None:
+        path.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(torch, "save", killed)
+    with pytest.raises(KeyboardInterrupt):
+        fit(new_network(), separable, FitConfig(batches=2, bfloat16=False), tmp_path, quiet)
+    after = (tmp_path / "checkpoint.pt").stat()
+    assert (after.st_mtime_ns, after.st_size) == (before.st_mtime_ns, before.st_size)
+
+
+def test_windows_of_weight_0_teach_nothing(tmp_path: Path) -> None:
+    def half_wrong(number: int, averaged: PatchCNN) -> Batch:
+        field, target, weight = separable(number, averaged)
+        lies = target.roll(1, 1)
+        lies[3:] = target[3:]
+        weight[:3] = 0
+        return field, lies, weight
+
+    def last_three(number: int, averaged: PatchCNN) -> Batch:
+        field, target, weight = separable(number, averaged)
+        return field[3:], target[3:], weight[3:]
+
+    config = FitConfig(batches=2, dropout_ramp=1000, bfloat16=False)
+    found = [
+        weights_of(fit(without_dropout(), batches, config, tmp_path / batches.__name__, quiet))
+        for batches in (half_wrong, last_three)
+    ]
+    for name, value in found[0].items():
+        torch.testing.assert_close(value, found[1][name], atol=1e-5, rtol=1e-3)
+
+
+def without_dropout() -> SmallNetwork:
+    network = new_network()
+    network.drop_pool.p = network.drop_hidden.p = 0
+    return network
