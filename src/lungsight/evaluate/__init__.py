@@ -1,0 +1,1 @@
+"""Step 4: how good is it? Findings in, numbers out."""
