@@ -88,6 +88,9 @@ class WindowsConfig:
 
     Attributes
     ----------
+    slice_reach_mm
+        Before windows are labelled, their scores are averaged with those of neighbouring slices, with a weight that
+        falls to 0 at this distance; 0 takes each slice by itself, as the paper does.
     roi_score
         A window is labelled 1 or 2 if the network's scores for *benign ROI* and *malignant ROI* sum to this or more;
         above 0, at most 1.
@@ -100,12 +103,15 @@ class WindowsConfig:
         A ROI or patient is malignant if this share or more of its windows is labelled 2; 0 to 1.
     """
 
-    roi_score: float = 0.5
-    min_overlap: int = 8
+    slice_reach_mm: float = 5.0
+    roi_score: float = 0.7
+    min_overlap: int = 7
     min_slices: int = 1
     vote_threshold: float = 0.5
 
     def __post_init__(self) -> None:
+        if self.slice_reach_mm < 0:
+            raise ValueError(f"slice_reach_mm is {self.slice_reach_mm}, expected 0 or more")
         if not 0 < self.roi_score <= 1:
             raise ValueError(f"roi_score is {self.roi_score}, expected above 0 and at most 1")
         if not 1 <= self.min_overlap <= 25:

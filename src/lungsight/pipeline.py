@@ -13,7 +13,7 @@ from lungsight.config import Config
 from lungsight.ct.upright import Turn, turn_upright
 from lungsight.ct.volume import CTVolume
 from lungsight.detect.lungs import segment_lungs
-from lungsight.detect.rois import find_rois
+from lungsight.detect.rois import agree_across_slices, find_rois
 from lungsight.detect.windows import label_windows, score_windows
 from lungsight.diagnose.vote import malignant_share, verdict_of
 from lungsight.errors import InputError
@@ -28,7 +28,7 @@ Progress = Callable[[str, float], None]
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
-    """The `windows` system (Asan Medical Center contest): windows -> label map -> ROIs -> majority vote.
+    """The `windows` system (Asan Medical Center contest): windows -> label map -> ROIs -> vote.
 
     Attributes
     ----------
@@ -59,6 +59,7 @@ class Pipeline:
         """
         tell = progress or (lambda _step, _share: None)
         seconds: dict[str, float] = {}
+        settings = self.config.windows
         turn = turn_upright(ct)
         upright = turn.volume(ct)
 
@@ -66,8 +67,9 @@ class Pipeline:
             lungs = segment_lungs(upright, self.config.lungs)
         with _Clock("detect", seconds, tell):
             windows = score_windows(upright, lungs, self.network, lambda share: tell("detect", share))
-            labels = label_windows(windows, self.config.windows.roi_score)
-            rois = find_rois(upright, windows, labels, self.config.windows)
+            windows = agree_across_slices(windows, upright.spacing_zyx_mm[0], settings.slice_reach_mm)
+            labels = label_windows(windows, settings.roi_score)
+            rois = find_rois(upright, windows, labels, settings)
         with _Clock("vote", seconds, tell):
             nodules = tuple(
                 Nodule(_on_source(roi.candidate, ct, turn), malignant_share([roi.labels]) or 0.0) for roi in rois
@@ -76,7 +78,7 @@ class Pipeline:
 
         searched = bool(lungs.any())
         return Diagnosis(
-            verdict=verdict_of(score, self.config.windows.vote_threshold, searched=searched),
+            verdict=verdict_of(score, settings.vote_threshold, searched=searched),
             malignancy_score=score,
             system=self.system,
             nodules=nodules,

@@ -8,7 +8,7 @@ place is the mean over the windows whose core covers it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cc3d
 import numpy as np
@@ -19,7 +19,7 @@ from lungsight.ct.volume import CTVolume
 from lungsight.detect.windows import CORE_PX, STEP_PX, WINDOW_PX, WindowMap
 from lungsight.findings import Candidate, Region
 
-__all__ = ["CELLS", "Roi", "find_rois", "overlap", "place_scores"]
+__all__ = ["CELLS", "Roi", "agree_across_slices", "find_rois", "overlap", "place_scores"]
 
 CELLS = WINDOW_PX // STEP_PX
 """Cells a window is wide."""
@@ -77,6 +77,38 @@ def place_scores(windows: WindowMap) -> NDArray[np.float64]:
     return np.pad(overlap(windows.roi_score, CORE_CELLS) / CORE_CELLS**2, ((0, 0), (rim, rim), (rim, rim)))
 
 
+def agree_across_slices(windows: WindowMap, slice_spacing_mm: float, reach_mm: float) -> WindowMap:
+    """Average each window's scores with those of the slices around it: a nodule is seen in more than one, noise is not.
+
+    Parameters
+    ----------
+    windows
+        The scores; what was not evaluated counts as not ROI.
+    slice_spacing_mm
+        Distance between slices.
+    reach_mm
+        Distance at which the weight of a slice, which falls linearly, is 0. Not above `slice_spacing_mm`: nothing
+        changes, as in the paper.
+
+    Returns
+    -------
+    WindowMap
+        Of the same shape. Beyond the first and last slice nothing is added.
+    """
+    reach = int(np.ceil(reach_mm / slice_spacing_mm)) - 1
+    if reach < 1:
+        return windows
+    total = np.zeros_like(windows.scores)
+    weights = np.zeros(len(total), np.float32)
+    for step in range(-reach, reach + 1):
+        weight = np.float32(1 - abs(step) * slice_spacing_mm / reach_mm)
+        here = slice(max(0, -step), len(total) - max(0, step))
+        there = slice(max(0, step), len(total) + min(0, step))
+        total[here] += weight * windows.scores[there]
+        weights[here] += weight
+    return replace(windows, scores=total / weights[:, None, None, None])
+
+
 def find_rois(ct: CTVolume, windows: WindowMap, labels: NDArray[np.uint8], config: WindowsConfig) -> tuple[Roi, ...]:
     """The ROIs of a label map.
 
@@ -121,10 +153,9 @@ def _candidate(
 ) -> Candidate:
     """A connected set of cells as a candidate on the CT's grid."""
     score = float(place.max())
-    middle = np.argwhere(place >= PEAK * score)
-    z, i, j = (middle + [b.start for b in box]).mean(0)
+    z, i, j = _middle(windows, place, box)
     per_working = [pixel_mm / mm for pixel_mm, mm in zip(windows.pixel_mm, ct.spacing_zyx_mm[1:], strict=True)]
-    centre = np.array([round(z), *((k + 0.5) * STEP_PX - 0.5 for k in (i, j))]) * [1, *per_working]
+    centre = np.array([z, *((k + 0.5) * STEP_PX - 0.5 for k in (i, j))]) * [1, *per_working]
     # ROI cells may reach over the slice's last pixels; the centre may not.
     centre = np.minimum(centre, np.subtract(ct.shape, 1))
     largest_mm2 = cells.sum((1, 2)).max() * STEP_PX**2 * windows.pixel_mm[0] * windows.pixel_mm[1]
@@ -134,6 +165,27 @@ def _candidate(
         detection_score=min(score, 1.0),  # a softmax in float32 may sum to a little more
         region=_region(ct, cells, box, per_working),
     )
+
+
+def _middle(
+    windows: WindowMap, place: NDArray[np.float64], box: tuple[slice, slice, slice]
+) -> tuple[int, float, float]:
+    """Slice of the highest place score, and there the centre of gravity of the windows round it, in cells.
+
+    A nodule's windows lie round it evenly, so their middle is known better than to a cell.
+    """
+    highest = np.argwhere(place >= PEAK * place.max()).mean(0) + [b.start for b in box]
+    z = round(float(highest[0]))
+    to_middle = CELLS // 2
+    i, j = (round(float(k)) - to_middle for k in highest[1:])
+    reach = CORE_CELLS
+    rows, columns = (slice(max(0, k - reach), k + reach + 1) for k in (i, j))
+    weight = windows.roi_score[z, rows, columns].astype(np.float64) ** 2
+    row, column = (
+        float((weight.sum(1 - axis) * np.arange(near.start, near.start + weight.shape[axis])).sum() / weight.sum())
+        for axis, near in enumerate((rows, columns))
+    )
+    return z, row + to_middle, column + to_middle
 
 
 def _region(
