@@ -59,7 +59,8 @@ def volume(body: Body) -> CTVolume:
 
 
 def diagnose(ct: CTVolume, vote_threshold: float = 0.5) -> Diagnosis:
-    return Pipeline(STUB, Config(windows=WindowsConfig(vote_threshold=vote_threshold)))(ct)
+    windows = WindowsConfig(slice_reach_mm=0, roi_score=0.5, min_overlap=8, vote_threshold=vote_threshold)
+    return Pipeline(STUB, Config(windows=windows))(ct)
 
 
 @pytest.mark.parametrize("orientation", ORIENTATIONS)

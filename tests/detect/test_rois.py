@@ -45,8 +45,11 @@ def scored(labels: Labels, sure: float = 0.875) -> WindowMap:
     return WindowMap(scores, np.ones(labels.shape, np.bool_), (0.7, 0.7))
 
 
-def rois_of(labels: Labels, windows: WindowMap | None = None, **settings: int) -> tuple[Roi, ...]:
-    return find_rois(CT, windows or scored(labels), labels, WindowsConfig(**settings))
+def rois_of(
+    labels: Labels, windows: WindowMap | None = None, min_overlap: int = 8, min_slices: int = 1
+) -> tuple[Roi, ...]:
+    config = WindowsConfig(min_overlap=min_overlap, min_slices=min_slices)
+    return find_rois(CT, windows or scored(labels), labels, config)
 
 
 def cells_by_loops(values: NDArray[np.generic], first: int, behind: int) -> NDArray[np.float64]:
