@@ -95,7 +95,7 @@ def agree_across_slices(windows: WindowMap, slice_spacing_mm: float, reach_mm: f
     WindowMap
         Of the same shape. Beyond the first and last slice nothing is added.
     """
-    reach = int(np.ceil(reach_mm / slice_spacing_mm)) - 1
+    reach = min(int(np.ceil(reach_mm / slice_spacing_mm)), len(windows.scores)) - 1
     if reach < 1:
         return windows
     total = np.zeros_like(windows.scores)
