@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from lungsight.config import WindowsConfig
 from lungsight.ct.volume import CTVolume, SourceInstance
-from lungsight.detect.rois import Roi, find_rois, overlap, place_scores
+from lungsight.detect.rois import Roi, agree_across_slices, find_rois, overlap, place_scores
 from lungsight.detect.windows import WindowMap
 from phantom import affine_of, turned
 
@@ -99,6 +99,27 @@ def test_the_score_of_a_place_is_the_mean_over_the_nine_cores_that_cover_it() ->
     scores = np.stack([1 - roi_score, roi_score * np.float32(0.25), roi_score * np.float32(0.75)], 1)
     found = place_scores(WindowMap(scores, np.ones(roi_score.shape, np.bool_), (0.7, 0.7)))
     np.testing.assert_allclose(found, cells_by_loops(roi_score, 1, 4) / 9, atol=1e-6)
+
+
+@pytest.mark.parametrize(("spacing_mm", "reach_mm"), [(2.5, 5.0), (1.0, 5.0), (5.0, 5.0), (3.0, 0.0), (0.6, 1.3)])
+def test_neighbouring_slices_agree_with_a_weight_that_falls_to_0(spacing_mm: float, reach_mm: float) -> None:
+    random = np.random.default_rng(5)
+    evaluated = random.random(WINDOWS) < 0.7
+    scores = np.where(evaluated[:, None], random.dirichlet((1, 1, 1), WINDOWS).transpose(0, 3, 1, 2), 0)
+    found = agree_across_slices(WindowMap(scores.astype(np.float32), evaluated, (0.7, 0.7)), spacing_mm, reach_mm)
+    expected = np.zeros_like(scores)
+    for z, i, j in np.ndindex(WINDOWS):
+        weights = np.array([max(0.0, 1 - abs(n - z) * spacing_mm / max(reach_mm, 1e-9)) for n in range(6)])
+        expected[z, :, i, j] = weights @ scores[:, :, i, j] / weights.sum()
+    np.testing.assert_allclose(found.scores, expected, atol=1e-5)
+    assert np.array_equal(found.evaluated, evaluated)
+    assert found.pixel_mm == (0.7, 0.7)
+
+
+@pytest.mark.parametrize("slices", [1, 2, 3])
+def test_few_thin_slices_agree_among_themselves(slices: int) -> None:
+    agreed = agree_across_slices(scored(np.full((slices, 2, 3), 2, np.uint8)), 0.5, 5.0)
+    np.testing.assert_allclose(agreed.roi_score, 0.875, atol=1e-6)
 
 
 def test_no_labelled_window_is_no_roi() -> None:
