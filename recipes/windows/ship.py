@@ -31,12 +31,13 @@ from lungsight.train.fit import FitConfig
 
 PAGE = Path("docs/windows-card.md")
 ROWS = {
-    "auc": "AUC",
+    "auc": "AUC of the malignancy score (`judge_slices`)",
+    "auc_vote": "AUC of the share of malignant among ROI scores",
     "auc_diameter": "AUC of diameter alone",
     "auc_above_diameter": "AUC above diameter alone (paired)",
-    "accuracy": "accuracy at 0.5",
-    "sensitivity": "sensitivity at 0.5",
-    "specificity": "specificity at 0.5",
+    "accuracy": "accuracy of that share at 0.5",
+    "sensitivity": "its sensitivity",
+    "specificity": "its specificity",
 }
 
 

@@ -1,4 +1,4 @@
-"""The command line: ``lungsight diagnose | demo | info | config``.
+"""The command line: ``lungsight diagnose | demo | classify | info | config``.
 
 Exit codes: 0 done, whatever the verdict; 2 the input, the command or the place for the report cannot be used; 1 a bug.
 Results go to stdout; progress, warnings and errors to stderr. What is heavy is imported when a command needs it, so
@@ -7,14 +7,12 @@ that ``--help`` is fast.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import inspect
 import json
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,9 +21,9 @@ import typer
 from lungsight import __version__
 from lungsight.config import Config, WindowsConfig, config_from_toml, config_to_toml
 from lungsight.errors import InputError, LungsightError, OutputError, WeightsError
+from lungsight.terminal import progress_bars, setting_help, tell
 
 if TYPE_CHECKING:
-    from lungsight.ct.read import Inspection, SeriesInfo
     from lungsight.findings import Diagnosis
 
 __all__ = ["app", "main"]
@@ -55,20 +53,6 @@ class _Session:
     debug: bool = False
 
 
-def _setting_help(section: type, setting: str) -> str:
-    """What the docstring of a class of settings says of one of them."""
-    lines = iter((inspect.getdoc(section) or "").splitlines())
-    for line in lines:
-        if line == setting:
-            break
-    told = []
-    for line in lines:
-        if not line.startswith("    "):
-            break
-        told.append(line.strip())
-    return " ".join(told)
-
-
 def _show_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"lungsight {__version__}")
@@ -91,6 +75,9 @@ def _lungsight(
 _Input = Annotated[
     Path, typer.Argument(metavar="INPUT", help="A folder, zip or DICOMDIR with DICOM, or a NIfTI or MetaImage file.")
 ]
+_Series = Annotated[
+    str | None, typer.Option("--series", metavar="UID", help="Series Instance UID, if INPUT holds several CTs.")
+]
 _Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier report in OUT.")]
 
 
@@ -99,13 +86,11 @@ def diagnose(
     source: _Input,
     out: Annotated[Path, typer.Option("-o", "--out", metavar="OUT", help="Folder for the report; should not exist.")],
     system: Annotated[str, typer.Option(help="How nodules are found and judged.")] = _DEFAULT_SYSTEM,
-    series: Annotated[
-        str | None, typer.Option(metavar="UID", help="Series Instance UID, if INPUT holds several CTs.")
-    ] = None,
+    series: _Series = None,
     vote_threshold: Annotated[
         float | None,
         typer.Option(
-            help=_setting_help(WindowsConfig, "vote_threshold"), show_default=str(WindowsConfig().vote_threshold)
+            help=setting_help(WindowsConfig, "vote_threshold"), show_default=str(WindowsConfig().vote_threshold)
         ),
     ] = None,
     config: Annotated[
@@ -153,18 +138,78 @@ def demo(
 
 
 @app.command()
+def classify(
+    source: _Input,
+    points: Annotated[Path, typer.Option(metavar="CSV", help="Columns x_lps_mm,y_lps_mm,z_lps_mm; others are kept.")],
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="CSV", help="The same rows with the scores added.")],
+    system: Annotated[str, typer.Option(help="How nodules are judged.")] = _DEFAULT_SYSTEM,
+    series: _Series = None,
+    overwrite: _Overwrite = False,
+) -> None:
+    """Score given points of a CT, without lungs or detection: nodule_score and malignancy_score, 0 to 1."""
+    from lungsight.ct.read import read_ct
+    from lungsight.pipeline import load_pipeline
+    from lungsight.points import read_points, write_scores
+
+    rows, points_lps = read_points(points)
+    pipeline = load_pipeline(system)
+    ct = read_ct(source, series)
+    try:
+        nodules = pipeline.classify(ct, points_lps)
+    except ValueError as error:
+        raise InputError(f"{points}: {error}", "points inside the CT, in LPS mm", "Check the coordinates.") from error
+    write_scores(out, rows, nodules, overwrite)
+    typer.echo(f"{len(rows)} points scored: {out}")
+
+
+@app.command()
 def info(
     source: _Input,
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
     """Say which series are in INPUT, their geometry, and which would be diagnosed and why."""
     from lungsight.ct.read import inspect_series
+    from lungsight.report.lines import inspection_lines
 
     inspection = inspect_series(source)
     if as_json:
         typer.echo(json.dumps(dataclasses.asdict(inspection), indent=2, ensure_ascii=False))
     else:
-        typer.echo("\n".join(_inspection_lines(inspection)))
+        typer.echo("\n".join(inspection_lines(inspection)))
+
+
+@app.command()
+def evaluate(
+    predictions: Annotated[
+        Path,
+        typer.Argument(
+            metavar="PREDICTIONS",
+            help="Folder of <patient_id>/diagnosis.json, CSV patient_id,score, or LUNA16's CSV of marks.",
+        ),
+    ],
+    truth: Annotated[
+        Path,
+        typer.Argument(
+            metavar="TRUTH",
+            help="CSV patient_id,label, or folder with LUNA16's annotations(_excluded).csv and seriesuids.csv.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="OUT", help="Folder for the result; should not exist.")],
+    vote_threshold: Annotated[
+        float, typer.Option(min=0, max=1, help="Score from which a patient is called malignant.")
+    ] = WindowsConfig().vote_threshold,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier evaluation in OUT.")] = False,
+) -> None:
+    """Measure predictions against the truth, and write evaluation.html, evaluation.md and evaluation.json into OUT."""
+    from lungsight.evaluate.evaluation import evaluate_files
+    from lungsight.report.evaluation import check_evaluation_folder, write_evaluation
+    from lungsight.report.lines import evaluation_line
+
+    check_evaluation_folder(out, overwrite)
+    with progress_bars() as progress:
+        evaluation = evaluate_files(predictions, truth, vote_threshold, progress=progress)
+        page = write_evaluation(evaluation, out, overwrite)
+    tell(evaluation.warnings, evaluation_line(evaluation), f"Evaluation: {page}")
 
 
 @app.command(name="config")
@@ -218,77 +263,23 @@ def _diagnose(
 
     check_report_folder(out, overwrite)
     pipeline = load_pipeline(system, config=config)
-    with _progress() as tell:
-        tell("read", 0.0)
+    with progress_bars() as progress:
+        progress("read", 0.0)
         started = time.perf_counter()
         ct = read_ct(source, series_uid)
         seconds = {"read": time.perf_counter() - started}
-        tell("read", 1.0)
-        diagnosis = pipeline(ct, progress=tell)
+        progress("read", 1.0)
+        diagnosis = pipeline(ct, progress=progress)
         provenance = diagnosis.provenance
         provenance = dataclasses.replace(provenance, seconds={**seconds, **provenance.seconds})
         diagnosis = dataclasses.replace(diagnosis, provenance=provenance)
-        tell("report", 0.0)
+        progress("report", 0.0)
         page = write_report(diagnosis, ct, out, overwrite)
-        tell("report", 1.0)
+        progress("report", 1.0)
     return diagnosis, page
 
 
-@contextlib.contextmanager
-def _progress() -> Iterator[Callable[[str, float], None]]:
-    """A bar for each step on a terminal, nothing elsewhere."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description:>8}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
-        tasks = {}
-
-        def tell(step: str, done: float) -> None:
-            if step not in tasks:
-                tasks[step] = bars.add_task(step, total=1.0)
-            bars.update(tasks[step], completed=done)
-
-        yield tell
-
-
 def _tell_result(diagnosis: Diagnosis, page: Path) -> None:
-    for warning in diagnosis.warnings:
-        typer.echo(f"warning: {warning}", err=True)
-    parts = [] if diagnosis.malignancy_score is None else [f"score {diagnosis.malignancy_score:.2f}"]
-    count = len(diagnosis.nodules)
-    parts.append(f"{count or 'no'} nodule{'' if count == 1 else 's'}")
-    if diagnosis.nodules:
-        place = diagnosis.nodules[0].candidate.location
-        instance = "" if place.instance_number is None else f" (instance {place.instance_number})"
-        parts.append(f"best at slice {place.slice_index}{instance}, row {place.row:.1f}, column {place.column:.1f}")
-    typer.echo(f"{diagnosis.verdict.value}: {'; '.join(parts)}")
-    typer.echo(f"Report: {page}")
+    from lungsight.report.lines import diagnosis_line
 
-
-def _inspection_lines(inspection: Inspection) -> list[str]:
-    lines = []
-    for series in inspection.series:
-        mark = "*" if series == inspection.chosen else "-"
-        lines += [f"{mark} {_series_line(series)}"]
-        lines += [f"    {text}" for text in (series.uid, series.transfer_syntax) if text]
-        lines += [] if series.usable else [f"    not a usable CT: {series.reason}"]
-    chosen = inspection.chosen
-    lines += [
-        "",
-        f"Would be diagnosed: {'none' if chosen is None else chosen.uid or 'the volume'}. {inspection.reason}",
-    ]
-    return lines + [f"warning: {warning}" for warning in inspection.warnings]
-
-
-def _series_line(series: SeriesInfo) -> str:
-    parts = [series.modality if series.series_number is None else f"{series.modality} series {series.series_number}"]
-    if series.rows is not None and series.columns is not None:
-        parts.append(f"{series.slices} slices of {series.rows} x {series.columns}")
-    else:
-        parts.append(f"{series.slices} files")
-    spacing_mm = (series.slice_spacing_mm, series.row_spacing_mm, series.column_spacing_mm)
-    if None not in spacing_mm:
-        parts.append(" x ".join(f"{mm:.3f}" for mm in spacing_mm) + " mm")
-    return ", ".join(parts + [text for text in (series.orientation, series.body_part) if text])
+    tell(diagnosis.warnings, diagnosis_line(diagnosis), f"Report: {page}")

@@ -8,6 +8,9 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 
+import numpy as np
+from numpy.typing import ArrayLike
+
 from lungsight import __version__
 from lungsight.config import Config
 from lungsight.ct.upright import Turn, turn_upright
@@ -15,6 +18,7 @@ from lungsight.ct.volume import CTVolume
 from lungsight.detect.lungs import segment_lungs
 from lungsight.detect.rois import agree_across_slices, find_rois
 from lungsight.detect.windows import label_windows, score_windows
+from lungsight.diagnose.points import judge_point
 from lungsight.diagnose.vote import malignant_share, verdict_of
 from lungsight.errors import InputError
 from lungsight.findings import Candidate, Diagnosis, Nodule, Provenance
@@ -91,6 +95,36 @@ class Pipeline:
             ),
             warnings=(*ct.warnings, *(() if searched else ("No lung was found in the CT, so nothing was searched.",))),
         )
+
+    def classify(self, ct: CTVolume, points_lps: ArrayLike) -> tuple[Nodule, ...]:
+        """Score given points, without lungs or detection.
+
+        Parameters
+        ----------
+        ct
+            In any orientation; from 64 x 64 pixels and one slice up.
+        points_lps
+            Shape ``(n, 3)``, patient LPS mm, inside the CT.
+
+        Returns
+        -------
+        tuple of Nodule
+            In the order of the points; ``candidate.detection_score`` is the nodule score. Empty in, empty out.
+
+        Raises
+        ------
+        ValueError
+            If a point is outside the CT, or the points are not ``(n, 3)``.
+        """
+        points = np.asarray(points_lps, np.float64)
+        if points.size == 0:
+            return ()
+        if points.ndim != 2 or points.shape[1] != 3:
+            raise ValueError(f"points_lps has shape {points.shape}, expected (n, 3)")
+        turn = turn_upright(ct)
+        upright = turn.volume(ct)
+        nodules = (judge_point(upright, point, self.network) for point in upright.to_zyx(points))
+        return tuple(replace(n, candidate=_on_source(n.candidate, ct, turn)) for n in nodules)
 
 
 def load_pipeline(system: str = "windows", weights: Path | None = None, config: Config | None = None) -> Pipeline:

@@ -106,7 +106,8 @@ def agree_across_slices(windows: WindowMap, slice_spacing_mm: float, reach_mm: f
         there = slice(max(0, step), len(total) + min(0, step))
         total[here] += weight * windows.scores[there]
         weights[here] += weight
-    return replace(windows, scores=total / weights[:, None, None, None])
+    total /= weights[:, None, None, None]
+    return replace(windows, scores=np.where(windows.evaluated[:, None], total, 0))
 
 
 def find_rois(ct: CTVolume, windows: WindowMap, labels: NDArray[np.uint8], config: WindowsConfig) -> tuple[Roi, ...]:

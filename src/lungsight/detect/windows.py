@@ -32,6 +32,7 @@ __all__ = [
     "WindowNetwork",
     "label_windows",
     "normalise_hu",
+    "sample_slice",
     "score_windows",
     "window_counts",
     "working_slice",
@@ -139,20 +140,44 @@ def working_slice(hu: NDArray[np.floating] | NDArray[np.int16], spacing_mm: tupl
     ndarray
         Shape ``(working rows, working columns)``, 0 to 1.
     """
-    image = normalise_hu(hu)
-    for axis, (size, mm) in enumerate(zip(hu.shape, spacing_mm, strict=True)):
-        pixel_mm = working_pixel_mm(mm)
-        if pixel_mm != mm:
-            positions = np.arange(_working_size(size, mm), dtype=np.float64) * (pixel_mm / mm)
-            image = _interpolate(image, positions, axis)
+    positions = [
+        np.arange(_working_size(size, mm), dtype=np.float64) * (working_pixel_mm(mm) / mm)
+        for size, mm in zip(hu.shape, spacing_mm, strict=True)
+    ]
+    return sample_slice(normalise_hu(hu), *positions)
+
+
+def sample_slice(
+    image: NDArray[np.float32], rows: NDArray[np.float64], columns: NDArray[np.float64]
+) -> NDArray[np.float32]:
+    """A slice at other rows and columns, by linear interpolation; beyond the slice its border is repeated.
+
+    Parameters
+    ----------
+    image
+        Shape ``(h, w)``.
+    rows, columns
+        Where, in pixels of the image; may be fractional.
+
+    Returns
+    -------
+    ndarray
+        Shape ``(len(rows), len(columns))``.
+    """
+    for axis, positions in enumerate((rows, columns)):
+        image = _interpolate(image, positions, axis)
     return image
 
 
 def _interpolate(image: NDArray[np.float32], positions: NDArray[np.float64], axis: int) -> NDArray[np.float32]:
-    before = np.clip(positions.astype(np.intp), 0, max(image.shape[axis] - 2, 0))
+    last = image.shape[axis] - 1
+    positions = positions.clip(0, last)
+    before = positions.astype(np.intp)
+    if np.array_equal(before, positions):  # the image's own pixels, most often all of them
+        return image if np.array_equal(before, np.arange(last + 1)) else image.take(before, axis)
     share = (positions - before).astype(np.float32)
     share = share[:, None] if axis == 0 else share
-    after = np.minimum(before + 1, image.shape[axis] - 1)
+    after = np.minimum(before + 1, last)
     low = image.take(before, axis)
     mixed: NDArray[np.float32] = image.take(after, axis)
     mixed -= low

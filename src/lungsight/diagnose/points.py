@@ -1,0 +1,111 @@
+"""Scores at given points: what the windows round a place say of it, without lungs or detection.
+
+Challenges that ask whether a known nodule is malignant give its centre. The 3 x 3 windows round that point are looked
+at in every slice within 10 mm, and the three slices that say most decide.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lungsight.ct.volume import CTVolume
+from lungsight.detect.windows import (
+    CORE_PX,
+    FIELD_PX,
+    STEP_PX,
+    WindowNetwork,
+    normalise_hu,
+    sample_slice,
+    working_pixel_mm,
+)
+from lungsight.findings import Candidate, Nodule, Region
+
+__all__ = ["judge_point", "judge_slices"]
+
+SIDE = 3
+"""Windows a side, round the point."""
+REACH_MM = 10.0
+"""Slices farther from the point are not looked at."""
+DECIDING = 3
+"""Slices whose mean is the score: one slice is noise, all of them are mostly the nodule's ends."""
+
+
+def judge_slices(scores: NDArray[np.floating]) -> tuple[float, float]:
+    """Nodule score and malignancy score of a place.
+
+    Parameters
+    ----------
+    scores
+        Shape ``(slices, windows, 3)``, at least one of each: not ROI, benign ROI, malignant ROI of the windows round
+        the place.
+
+    Returns
+    -------
+    tuple of float
+        Mean over the three slices where it is highest, of the windows' mean: benign plus malignant, and malignant.
+
+    Examples
+    --------
+    >>> judge_slices(np.array([[[0.5, 0.25, 0.25]], [[0.0, 0.0, 1.0]]]))
+    (0.75, 0.625)
+    """
+    by_slice = scores.astype(np.float64).mean(1)
+    is_nodule, malignant = (np.sort(s)[-DECIDING:].mean() for s in (1 - by_slice[:, 0], by_slice[:, 2]))
+    return float(is_nodule.clip(0, 1)), float(malignant.clip(0, 1))
+
+
+def judge_point(ct: CTVolume, point_zyx: NDArray[np.float64], network: WindowNetwork) -> Nodule:
+    """The nodule at one point of an upright CT.
+
+    Parameters
+    ----------
+    ct
+        The CT, slices axial; one slice is enough.
+    point_zyx
+        Shape ``(3,)``, voxel index, fractional; inside the CT.
+    network
+        The dense window network.
+
+    Returns
+    -------
+    Nodule
+        `detection_score` is the nodule score. Its region is what the middle window's core covers in the point's slice;
+        nothing was detected, so nothing was outlined.
+
+    Raises
+    ------
+    ValueError
+        If the point is outside the CT.
+    """
+    if not all(-0.5 <= p <= n - 0.5 for p, n in zip(point_zyx, ct.shape, strict=True)):
+        raise ValueError(f"voxel {point_zyx.round(1).tolist()} is outside the CT of {ct.shape} voxels")
+    slice_mm, *pixel_mm = ct.spacing_zyx_mm
+    middle = min(max(round(float(point_zyx[0])), 0), len(ct.hu) - 1)
+    reach = int(REACH_MM / slice_mm)
+    steps = [working_pixel_mm(mm) / mm for mm in pixel_mm]
+    offsets = np.arange(FIELD_PX + (SIDE - 1) * STEP_PX, dtype=np.float64)
+    offsets -= offsets.mean()
+    rows, columns = (p + offsets * step for p, step in zip(point_zyx[1:], steps, strict=True))
+    fields = [
+        sample_slice(normalise_hu(hu), rows, columns) for hu in ct.hu[max(0, middle - reach) : middle + reach + 1]
+    ]
+    scores = np.stack([network(field).reshape(3, -1).T for field in fields])
+    nodule_score, malignancy_score = judge_slices(scores)
+    candidate = Candidate(
+        location=ct.locate((middle, *point_zyx[1:])),
+        roi_diameter_mm=CORE_PX * float(np.prod([s * mm for s, mm in zip(steps, pixel_mm, strict=True)]) ** 0.5),
+        detection_score=nodule_score,
+        region=_core(ct, middle, point_zyx[1:], steps),
+    )
+    return Nodule(candidate, malignancy_score)
+
+
+def _core(ct: CTVolume, z: int, centre: NDArray[np.float64], steps: list[float]) -> Region:
+    start, stop = [z], [z + 1]
+    for at, step, size in zip(centre, steps, ct.shape[1:], strict=True):
+        half = CORE_PX * step / 2
+        start.append(min(max(0, round(at - half)), size - 1))
+        stop.append(max(start[-1] + 1, min(size, round(at + half))))
+    first, row, column = start
+    return Region((first, row, column), np.ones(np.subtract(stop, start), bool))
