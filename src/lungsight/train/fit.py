@@ -97,22 +97,23 @@ def fit(
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, config))
     state = {"network": network, "averaged": averaged, "optimizer": optimizer, "schedule": schedule}
     first = _resume(checkpoint, state)
-    sums, since = torch.zeros(2), time.monotonic()
+    sums, summed, since = torch.zeros(2), 0, time.monotonic()
     rates = {layer: layer.p for layer in network.modules() if isinstance(layer, nn.Dropout)}
     for step in range(first, config.batches):
         for layer, rate in rates.items():
             layer.p = rate * min(1.0, step / config.dropout_ramp)
         sums += _step(network.train(), next_batch(step, cast(PatchCNN, averaged.module)), optimizer, config)
+        summed += 1
         schedule.step()
         averaged.update_parameters(network)
         done = step + 1
         if done % 20 == 0:
-            loss, accuracy = (sums / 20).tolist()
+            loss, accuracy = (sums / summed).tolist()
             left_s = (time.monotonic() - since) / (done - first) * (config.batches - done)
             say(f"{run.name}: batch {done}/{config.batches}, loss {loss:.3f}, accuracy {accuracy:.3f}, {left_s:.0f} s")
             with (run / "log.jsonl").open("a", encoding="utf-8") as log:
                 log.write(json.dumps({"batch": done, "loss": loss, "accuracy": accuracy}) + "\n")
-            sums.zero_()
+            sums, summed = torch.zeros(2), 0
         if done % config.checkpoint_every == 0 or done == config.batches:
             _save(checkpoint, state, done, config)
     return cast(PatchCNN, averaged.module).eval()
