@@ -294,3 +294,39 @@ def test_the_installed_program_is_this_one() -> None:
     with contextlib.suppress(subprocess.TimeoutExpired):
         ran = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=60, check=True)  # noqa: S603
         assert ran.stdout == f"lungsight {lungsight.__version__}\n"
+
+
+def test_predictions_are_measured_against_the_truth(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "truth.csv").write_text("patient_id,label\na,1\nb,0\nc,1\n")
+    (tmp_path / "scores.csv").write_text("patient_id,score\na,0.4\nb,0.1\n")
+    ran = run("evaluate", tmp_path / "scores.csv", tmp_path / "truth.csv", "-o", tmp_path / "out")
+    assert (ran.code, ran.err) == (0, "warning: 1 of 3 patients have no prediction and count as wrong: c.\n")
+    first, second = ran.out.splitlines()
+    assert first.startswith("1 of 3 patients right: accuracy 0.333 (")
+    assert second == f"Evaluation: {tmp_path / 'out' / 'evaluation.html'}"
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "evaluation.html",
+        "evaluation.json",
+        "evaluation.md",
+    ]
+    again = ["evaluate", tmp_path / "scores.csv", tmp_path / "truth.csv", "-o", tmp_path / "out"]
+    assert run(*again).code == 2
+    moved = run(*again, "--overwrite", "--vote-threshold", "0.4")
+    assert moved.out.startswith("2 of 3 patients right")
+
+
+def test_an_evaluation_that_cannot_be_done_leaves_nothing(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "truth.csv").write_text("patient_id,label\na,malignant\n")
+    ran = run("evaluate", tmp_path / "scores.csv", tmp_path / "truth.csv", "-o", tmp_path / "out")
+    assert (ran.code, ran.err.splitlines()[0]) == (2, "lungsight: the input cannot be used")
+    assert "line 2, label: 'malignant'" in ran.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_evaluation_shows_its_progress(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "truth.csv").write_text("patient_id,label\na,1\n")
+    (tmp_path / "scores.csv").write_text("patient_id,score\na,0.4\n")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    ran = run("evaluate", tmp_path / "scores.csv", tmp_path / "truth.csv", "-o", tmp_path / "out")
+    assert [step for step in ("read", "bootstrap") if step not in ran.err] == []
