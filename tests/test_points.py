@@ -20,7 +20,7 @@ from refusals import refused
 
 
 def mean_of_cores(field: NDArray[np.float32]) -> NDArray[np.float32]:
-    """A network whose malignant score is the mean of the middle 2 x 2 px of each window's field."""
+    """A network whose ROI score is the mean of the middle 2 x 2 px of each window's field, three quarters malignant."""
     n = (len(field) - FIELD_PX) // STEP_PX + 1
     middle = FIELD_PX // 2 - 1
     mean = np.array(
@@ -32,7 +32,7 @@ def mean_of_cores(field: NDArray[np.float32]) -> NDArray[np.float32]:
             for i in range(n)
         ]
     )
-    return np.stack([1 - mean, np.zeros_like(mean), mean]).astype(np.float32)
+    return np.stack([1 - mean, mean / 4, mean * 3 / 4]).astype(np.float32)
 
 
 class _Named:
@@ -62,8 +62,10 @@ def test_the_lit_block_scores_and_no_other_place(spacing: tuple[float, float, fl
     pipeline = Pipeline(_Named())
     there, elsewhere, _ = pipeline.classify(ct, points)
     # All nine windows' middles lie within 10 px = 7 mm of the point, well inside the block, in three slices or more.
-    assert there.malignancy_score == pytest.approx(1, abs=1e-6)
-    assert elsewhere.malignancy_score == pytest.approx(0, abs=1e-6)
+    assert there.candidate.detection_score == pytest.approx(1, abs=1e-6)
+    assert there.malignancy_score == pytest.approx(0.75, abs=1e-6)
+    assert elsewhere.candidate.detection_score == pytest.approx(0, abs=1e-6)
+    assert elsewhere.malignancy_score == 0
     assert there.candidate.location.lps_mm == pytest.approx(tuple(points[0]))
     assert there.candidate.location.slice_index == 9
 
@@ -71,7 +73,9 @@ def test_the_lit_block_scores_and_no_other_place(spacing: tuple[float, float, fl
 def test_slices_beyond_the_reach_are_not_looked_at() -> None:
     ct = lit((40, 140, 150), (20, 60, 80), (5.0, 0.7, 0.7))
     # The block ends at slice 22; 10 mm are two slices, so from slice 25 on nothing of it is seen.
-    scores = [n.malignancy_score for n in Pipeline(_Named()).classify(ct, ct.to_lps([(24, 60, 80), (25, 60, 80)]))]
+    scores = [
+        n.candidate.detection_score for n in Pipeline(_Named()).classify(ct, ct.to_lps([(24, 60, 80), (25, 60, 80)]))
+    ]
     assert scores[0] > 0.3
     assert scores[1] == pytest.approx(0, abs=1e-6)
 
@@ -87,7 +91,7 @@ def test_orientation_does_not_matter(order: tuple[int, int, int], flip: bool) ->
     affine[:3, 3] = ct.to_lps(np.subtract(ct.shape, 1) if flip else (0, 0, 0))
     turned = CTVolume(ct.hu.transpose(order)[::sign, ::sign, ::sign], affine)
     (nodule,) = Pipeline(_Named()).classify(turned, [point])
-    assert nodule.malignancy_score == pytest.approx(1, abs=1e-6)
+    assert nodule.candidate.detection_score == pytest.approx(1, abs=1e-6)
     assert nodule.candidate.location.lps_mm == pytest.approx(tuple(point), abs=1.3)  # half a slice
     assert turned.hu[nodule.candidate.region.box][nodule.candidate.region.mask].mean() == 500
 
@@ -96,7 +100,7 @@ def test_the_smallest_ct_and_its_corners_have_a_score() -> None:
     ct = CTVolume(np.full((1, 64, 64), -250, np.int16), np.diag([3.0, 0.7, 0.7, 1.0]))
     nodules = Pipeline(_Named()).classify(ct, ct.to_lps([(0, 0, 0), (0, 63, 63), (0, 32, 32)]))
     expected = float(normalise_hu(np.array([-250]))[0])
-    assert [n.malignancy_score for n in nodules] == pytest.approx([expected] * 3)
+    assert [n.candidate.detection_score for n in nodules] == pytest.approx([expected] * 3)
 
 
 def test_no_points_are_no_nodules_and_wrong_ones_are_refused() -> None:
@@ -114,7 +118,8 @@ def test_no_points_are_no_nodules_and_wrong_ones_are_refused() -> None:
 def test_three_slices_decide() -> None:
     malignant = np.array([0.1, 0.9, 0.8, 0.2, 0.7])
     scores = np.stack([1 - malignant - 0.05, np.full(5, 0.05), malignant], -1)[:, None]
-    assert judge_slices(scores) == pytest.approx((0.85, 0.8))
+    # Nodule 0.15, 0.95, 0.85, 0.25, 0.75: the second, third and fifth; malignant (0.9 + 0.8 + 0.7) / 2.55 of them.
+    assert judge_slices(scores) == pytest.approx((0.85, 2.4 / 2.55))
 
 
 def test_a_csv_keeps_its_order_and_columns(tmp_path: Path, shipped_network: object) -> None:  # noqa: ARG001

@@ -78,7 +78,7 @@ def measure(crops: Crops, hosts: tuple[Host, ...], runs: Path) -> dict[str, Any]
     fold_of = folds([n.patient_id for n in crops.nodules] + [h.name for h in hosts], FOLDS, FOLD_SEED)
     fold = np.array([fold_of[n.patient_id] for n in crops.nodules])
     clear = np.array([n.clear for n in crops.nodules])
-    score, vote = np.full((2, len(crops.nodules)), np.nan)
+    score = np.full(len(crops.nodules), np.nan)
     windows: list[tuple[str, int, bool]] = []
     for k in range(FOLDS):
         network = load_run(runs / f"fold{k}")
@@ -88,7 +88,6 @@ def measure(crops: Crops, hosts: tuple[Host, ...], runs: Path) -> dict[str, Any]
         for nodule in mine:
             of = each[crops.nodule[slices] == nodule]
             score[nodule] = judge_slices(of)[1]
-            vote[nodule] = of[..., 2].sum() / of[..., 1:].sum()
         for middle, nodule in zip(each[:, 4], crops.nodule[slices], strict=True):
             label = 1 if crops.nodules[nodule].malignancy_median < 3 else 2
             windows.append((crops.nodules[nodule].patient_id, label, int(middle.argmax()) == label))
@@ -97,21 +96,21 @@ def measure(crops: Crops, hosts: tuple[Host, ...], runs: Path) -> dict[str, Any]
             right = lung_scores(network, host, 300, rng).argmax(1) == 0
             windows += [(host.name, 0, bool(r)) for r in right]
     return {
-        "nodules_exact_hu": _nodule_figures(crops, score, vote, exact=True),
-        "nodules_all": _nodule_figures(crops, score, vote, exact=False),
+        "nodules_exact_hu": _nodule_figures(crops, score, exact=True),
+        "nodules_all": _nodule_figures(crops, score, exact=False),
         "windows": _window_figures(windows),
         "folds": {"count": FOLDS, "patients": len(fold_of), "by": "patient", "seed": FOLD_SEED},
     }
 
 
-def _nodule_figures(crops: Crops, score: Floats, vote: Floats, *, exact: bool) -> dict[str, Any]:
+def _nodule_figures(crops: Crops, score: Floats, *, exact: bool) -> dict[str, Any]:
     kept = np.flatnonzero(np.isfinite(score) & np.array([n.exact_hu or not exact for n in crops.nodules]))
     nodules = [crops.nodules[k] for k in kept]
     malignant = np.array([n.malignancy_median > 3 for n in nodules])
     diameter = np.array([n.diameter_mm for n in nodules])
     patients = np.array([n.patient_id for n in nodules])
-    by_score, by_vote = score[kept], vote[kept]
-    called = by_vote >= 0.5
+    by_score = score[kept]
+    called = by_score >= 0.5
 
     def figure(value: Callable[[NDArray[np.intp]], float]) -> dict[str, Any]:
         low, high = bootstrap(value, patients)
@@ -122,7 +121,6 @@ def _nodule_figures(crops: Crops, score: Floats, vote: Floats, *, exact: bool) -
         "n_malignant": int(malignant.sum()),
         "patients": len(set(patients)),
         "auc": figure(lambda k: roc_auc_score(malignant[k], by_score[k])),
-        "auc_vote": figure(lambda k: roc_auc_score(malignant[k], by_vote[k])),
         "auc_diameter": figure(lambda k: roc_auc_score(malignant[k], diameter[k])),
         "auc_above_diameter": figure(
             lambda k: roc_auc_score(malignant[k], by_score[k]) - roc_auc_score(malignant[k], diameter[k])

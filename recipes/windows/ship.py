@@ -31,13 +31,12 @@ from lungsight.train.fit import FitConfig
 
 PAGE = Path("docs/windows-card.md")
 ROWS = {
-    "auc": "AUC of the malignancy score (`judge_slices`)",
-    "auc_vote": "AUC of the share of malignant among ROI scores",
+    "auc": "AUC",
     "auc_diameter": "AUC of diameter alone",
     "auc_above_diameter": "AUC above diameter alone (paired)",
-    "accuracy": "accuracy of that share at 0.5",
-    "sensitivity": "its sensitivity",
-    "specificity": "its specificity",
+    "accuracy": "accuracy at 0.5",
+    "sensitivity": "sensitivity at 0.5",
+    "specificity": "specificity at 0.5",
 }
 
 

@@ -1,7 +1,7 @@
 """Scores at given points: what the windows round a place say of it, without lungs or detection.
 
 Challenges that ask whether a known nodule is malignant give its centre. The 3 x 3 windows round that point are looked
-at in every slice within 10 mm, and the three slices that say most decide.
+at in every slice within 10 mm, and the three slices that most surely show a nodule decide.
 """
 
 from __future__ import annotations
@@ -43,16 +43,20 @@ def judge_slices(scores: NDArray[np.floating]) -> tuple[float, float]:
     Returns
     -------
     tuple of float
-        Mean over the three slices where it is highest, of the windows' mean: benign plus malignant, and malignant.
+        Of the three slices where benign plus malignant is highest: its mean, and the share that malignant has in it (0 if
+        it is 0).
 
     Examples
     --------
     >>> judge_slices(np.array([[[0.5, 0.25, 0.25]], [[0.0, 0.0, 1.0]]]))
-    (0.75, 0.625)
+    (0.75, 0.8333333333333334)
     """
     by_slice = scores.astype(np.float64).mean(1)
-    is_nodule, malignant = (np.sort(s)[-DECIDING:].mean() for s in (1 - by_slice[:, 0], by_slice[:, 2]))
-    return float(is_nodule.clip(0, 1)), float(malignant.clip(0, 1))
+    is_nodule = by_slice[:, 1:].sum(1)
+    deciding = np.argsort(is_nodule)[-DECIDING:]
+    total = is_nodule[deciding].sum()
+    share = by_slice[deciding, 2].sum() / total if total > 0 else 0.0
+    return min(1.0, float(is_nodule[deciding].mean())), float(share)
 
 
 def judge_point(ct: CTVolume, point_zyx: NDArray[np.float64], network: WindowNetwork) -> Nodule:
