@@ -43,8 +43,8 @@ def judge_slices(scores: NDArray[np.floating]) -> tuple[float, float]:
     Returns
     -------
     tuple of float
-        Of the three slices where benign plus malignant is highest: its mean, and the share that malignant has in it (0 if
-        it is 0).
+        Of the three slices where benign plus malignant is highest: its mean, and the share that malignant has in it
+        (0 if it is 0).
 
     Examples
     --------
