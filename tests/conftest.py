@@ -14,5 +14,5 @@ settings.load_profile("lungsight")
 
 @pytest.fixture(scope="session")
 def shipped_network() -> runtime.Network:
-    """The window network that comes with Lungsight, loaded once."""
-    return runtime.load_network(runtime.shipped_weights("windows"))
+    """The window network that comes with Lungsight, loaded once, in float32."""
+    return runtime.load_network(runtime.shipped_weights("windows"), exact=True)

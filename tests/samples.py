@@ -54,6 +54,7 @@ def provenance_of(ct: CTVolume) -> Provenance:
         series_uid=ct.series_uid,
         version="0.1.0",
         weights_sha256="0123456789abcdef" * 4,
+        engine="Abacus 1.0, float32",
         config=dataclasses.asdict(Config()),
         seconds={"lungs": 0.61, "detect": 3.1, "vote": 0.02},
     )

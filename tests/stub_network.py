@@ -48,6 +48,7 @@ class CoreNetwork:
     benign_hu: float = -300.0
     malignant_hu: float = 200.0
     sha256: str = "5" * 64
+    engine: str = "by hand"
     card: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def __call__(self, field: Field) -> Field:

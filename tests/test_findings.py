@@ -14,7 +14,7 @@ LOCATION = Location(lps_mm=(-41.5, 12.25, -803.0), slice_index=47, row=366.1, co
 REGION = Region((47, 360, 310), np.ones((1, 12, 11), np.bool_))
 CANDIDATE = Candidate(LOCATION, roi_diameter_mm=9.0, detection_score=0.75, region=REGION)
 NODULE = Nodule(CANDIDATE, malignancy_score=0.5)
-PROVENANCE = Provenance(None, "0.1.0", "0" * 64, {}, {})
+PROVENANCE = Provenance(None, "0.1.0", "0" * 64, "by hand", {}, {})
 DIAGNOSIS = Diagnosis(Verdict.BENIGN, 0.25, "windows", (NODULE,), PROVENANCE)
 
 

@@ -39,6 +39,7 @@ class _Named:
     """That network with what a pipeline asks of one."""
 
     sha256 = "0" * 64
+    engine = "by hand"
     card: dict[str, object] = {}  # noqa: RUF012
 
     def __call__(self, field: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -8,10 +8,13 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 
+from lungsight import runtime
 from lungsight.errors import WeightsError
 from lungsight.runtime import Network, load_network, shipped_weights
 from refusals import refused
@@ -105,6 +108,26 @@ def test_a_field_gives_three_scores_a_window_that_sum_to_1(shipped_network: Netw
     np.testing.assert_allclose(scores.sum(0), 1, atol=1e-5)
     # Every second column is a view with strides of its own: it must be read as what it shows.
     np.testing.assert_allclose(shipped_network(np.repeat(field, 2, 1)[:, ::2]), scores, atol=1e-6)
+
+
+def test_the_engines_agree(shipped_network: Network) -> None:
+    field = np.random.default_rng(4).random((108, 88), np.float32)
+    content = (shipped_weights("windows") / "model.onnx").read_bytes()
+    session: Any = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    (judged,) = session.run(None, {"field": field[None, None]})
+    np.testing.assert_allclose(shipped_network(field), judged[0], atol=1e-5)
+    fast = load_network(shipped_weights("windows"))
+    np.testing.assert_allclose(fast(field), judged[0], atol=0.02)  # bfloat16 keeps 8 bits
+    assert "float" in fast.engine
+    assert shipped_network.engine.endswith("float32")
+
+
+def test_without_openvino_onnx_runtime_runs_it(shipped_network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime, "find_spec", lambda _name: None)
+    network = load_network(shipped_weights("windows"))
+    assert network.engine.startswith("ONNX Runtime")
+    field = np.random.default_rng(4).random((78, 88), np.float32)
+    np.testing.assert_allclose(network(field), shipped_network(field), atol=1e-5)
 
 
 def test_to_use_a_network_needs_no_torch() -> None:

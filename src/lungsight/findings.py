@@ -139,6 +139,8 @@ class Provenance:
         Lungsight's version.
     weights_sha256
         SHA-256 of the network's file.
+    engine
+        What ran it, and in which precision.
     config
         Every setting in force, as nested tables of plain values.
     seconds
@@ -148,6 +150,7 @@ class Provenance:
     series_uid: str | None
     version: str
     weights_sha256: str
+    engine: str
     config: Mapping[str, Any]
     seconds: Mapping[str, float]
 

@@ -90,6 +90,7 @@ class Pipeline:
                 series_uid=ct.series_uid,
                 version=__version__,
                 weights_sha256=self.network.sha256,
+                engine=self.network.engine,
                 config=MappingProxyType(asdict(self.config)),
                 seconds=MappingProxyType(seconds),
             ),

@@ -38,6 +38,7 @@ def test_the_record_is_the_documented_one() -> None:
             "series_uid": SERIES_UID,
             "version": "0.1.0",
             "weights_sha256": "0123456789abcdef" * 4,
+            "engine": "Abacus 1.0, float32",
             "config": malignant(ct).provenance.config,
             "seconds": {"lungs": 0.61, "detect": 3.1, "vote": 0.02},
         },

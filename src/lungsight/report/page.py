@@ -69,7 +69,7 @@ def write_report(diagnosis: Diagnosis, ct: CTVolume, folder: str | Path, overwri
     >>> import numpy as np
     >>> from lungsight.findings import Provenance, Verdict
     >>> ct = CTVolume(np.zeros((2, 32, 32), np.int16), np.diag([2.5, 0.7, 0.7, 1.0]))
-    >>> how = Provenance(series_uid=None, version="1.0", weights_sha256="0" * 64, config={}, seconds={})
+    >>> how = Provenance(series_uid=None, version="1.0", weights_sha256="0" * 64, engine="", config={}, seconds={})
     >>> nothing = Diagnosis(Verdict.NO_NODULE, None, "windows", (), how)
     >>> with tempfile.TemporaryDirectory() as parent:
     ...     page = write_report(nothing, ct, Path(parent) / "report")

@@ -51,6 +51,7 @@ def diagnosis_record(diagnosis: Diagnosis) -> dict[str, Any]:
             "series_uid": provenance.series_uid,
             "version": provenance.version,
             "weights_sha256": provenance.weights_sha256,
+            "engine": provenance.engine,
             "config": _plain(provenance.config),
             "seconds": {step: _rounded(seconds) for step, seconds in provenance.seconds.items()},
         },
