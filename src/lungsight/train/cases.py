@@ -94,7 +94,7 @@ def rating_to_malignancy(ratings: NDArray[np.floating]) -> float:
     Examples
     --------
     >>> rating_to_malignancy(np.array([3.0])), round(rating_to_malignancy(np.array([5.0, 5.0, 4.0])), 3)
-    (0.5, 0.897)
+    (0.5, 0.913)
     """
     return float(np.interp(ratings, (1, 2, 3, 4, 5), (0.03, 0.2, 0.5, 0.8, 0.97)).mean()) if len(ratings) else 0.5
 
