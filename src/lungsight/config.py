@@ -97,8 +97,9 @@ class WindowsConfig:
     min_overlap
         A pixel belongs to a ROI if at least this many windows labelled 1 or 2 overlap there; 1 to 25 (the windows that
         cover a pixel).
-    min_slices
-        A ROI that spans fewer slices is dropped, unless the CT itself has fewer.
+    min_extent_mm
+        A ROI whose slices span less is dropped, unless the whole CT spans less: what is seen in one thin slice only is
+        most often a vessel cut across.
     vote_threshold
         A ROI or patient is malignant if this share or more of its windows is labelled 2; 0 to 1.
     """
@@ -106,7 +107,7 @@ class WindowsConfig:
     slice_reach_mm: float = 5.0
     roi_score: float = 0.7
     min_overlap: int = 7
-    min_slices: int = 1
+    min_extent_mm: float = 5.0
     vote_threshold: float = 0.5
 
     def __post_init__(self) -> None:
@@ -116,8 +117,8 @@ class WindowsConfig:
             raise ValueError(f"roi_score is {self.roi_score}, expected above 0 and at most 1")
         if not 1 <= self.min_overlap <= 25:
             raise ValueError(f"min_overlap is {self.min_overlap}, expected 1 to 25")
-        if self.min_slices < 1:
-            raise ValueError(f"min_slices is {self.min_slices}, expected 1 or more")
+        if self.min_extent_mm < 0:
+            raise ValueError(f"min_extent_mm is {self.min_extent_mm}, expected 0 or more")
         if not 0 <= self.vote_threshold <= 1:
             raise ValueError(f"vote_threshold is {self.vote_threshold}, expected 0 to 1")
 

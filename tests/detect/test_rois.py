@@ -46,9 +46,9 @@ def scored(labels: Labels, sure: float = 0.875) -> WindowMap:
 
 
 def rois_of(
-    labels: Labels, windows: WindowMap | None = None, min_overlap: int = 8, min_slices: int = 1
+    labels: Labels, windows: WindowMap | None = None, min_overlap: int = 8, min_extent_mm: float = 0.0
 ) -> tuple[Roi, ...]:
-    config = WindowsConfig(min_overlap=min_overlap, min_slices=min_slices)
+    config = WindowsConfig(min_overlap=min_overlap, min_extent_mm=min_extent_mm)
     return find_rois(CT, windows or scored(labels), labels, config)
 
 
@@ -223,18 +223,21 @@ def test_more_must_overlap_for_less_roi(min_overlap: int, cells: int) -> None:
     assert [round(np.pi / 4 * roi.candidate.roi_diameter_mm**2 / 49) for roi in rois] == ([cells] if cells else [])
 
 
-@pytest.mark.parametrize(("min_slices", "slices"), [(1, [1, 2, 3]), (2, [2, 3]), (3, [3]), (4, [])])
-def test_a_roi_of_fewer_slices_is_dropped(min_slices: int, slices: list[int]) -> None:
+@pytest.mark.parametrize(
+    ("min_extent_mm", "slices"),
+    [(0.0, [1, 2, 3]), (2.5, [1, 2, 3]), (2.6, [2, 3]), (5.0, [2, 3]), (7.5, [3]), (7.6, []), (10.0, [])],
+)
+def test_a_roi_of_less_extent_is_dropped(min_extent_mm: float, slices: list[int]) -> None:
     left, middle, right = (slice(0, 3), slice(0, 3)), (slice(6, 9), slice(4, 7)), (slice(0, 3), slice(8, 11))
     labels = blocks((0, *left, 1), *((z, *middle, 1) for z in (1, 2)), *((z, *right, 1) for z in (3, 4, 5)))
-    assert sorted(len(roi.candidate.region.mask) for roi in rois_of(labels, min_slices=min_slices)) == slices
+    assert sorted(len(roi.candidate.region.mask) for roi in rois_of(labels, min_extent_mm=min_extent_mm)) == slices
 
 
 def test_a_ct_of_fewer_slices_keeps_its_rois() -> None:
     ct = CTVolume(CT.hu[:2], CT.affine)
     labels = blocks(*((z, slice(0, 3), slice(0, 3), 1) for z in (0, 1)))[:2]
-    assert len(find_rois(ct, scored(labels), labels, WindowsConfig(min_slices=4))) == 1
-    assert find_rois(CT, scored(blocks()), blocks(), WindowsConfig(min_slices=4)) == ()
+    assert len(find_rois(ct, scored(labels), labels, WindowsConfig(min_extent_mm=10.0))) == 1
+    assert find_rois(CT, scored(blocks()), blocks(), WindowsConfig(min_extent_mm=10.0)) == ()
 
 
 def test_the_best_detection_comes_first() -> None:
@@ -259,7 +262,7 @@ def test_a_detection_score_is_at_most_1() -> None:
 def test_a_slice_smaller_than_a_window_has_a_roi_inside_itself() -> None:
     ct = CTVolume(np.zeros((2, 30, 41), np.int16), CT.affine)
     labels = np.ones((2, 1, 1), np.uint8)
-    (roi,) = find_rois(ct, scored(labels), labels, WindowsConfig(min_overlap=1))
+    (roi,) = find_rois(ct, scored(labels), labels, WindowsConfig(min_overlap=1, min_extent_mm=0.0))
     location, region = roi.candidate.location, roi.candidate.region
     assert 0 <= location.row <= 29
     assert 0 <= location.column <= 40

@@ -135,10 +135,12 @@ def find_rois(ct: CTVolume, windows: WindowMap, labels: NDArray[np.uint8], confi
         return ()
     place = place_scores(windows)
     boxes = cc3d.statistics(numbers)["bounding_boxes"]
+    # Rounded, since 2 slices of 2.5 mm may be 5.0000001 mm.
+    fewest = min(np.ceil(round(config.min_extent_mm / ct.spacing_zyx_mm[0], 3)), len(ct.hu))
     rois = []
     for number in range(1, count + 1):
         box = boxes[number]
-        if box[0].stop - box[0].start >= min(config.min_slices, len(ct.hu)):
+        if box[0].stop - box[0].start >= fewest:
             mine = numbers[box] == number
             candidate = _candidate(ct, windows, mine, np.where(mine, place[box], 0), box)
             rois.append(Roi(candidate, _labels_over(labels, mine, box)))
