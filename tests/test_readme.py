@@ -13,6 +13,7 @@ from typer.main import get_group
 from typer.testing import CliRunner
 
 import lungsight
+from lungsight import cli
 from phantom import thorax, write_series
 
 ROOT = Path(__file__).parent.parent
@@ -26,7 +27,6 @@ def blocks(text: str, language: str) -> list[str]:
 
 def commands_of_program() -> dict[str, str]:
     """Name -> help of each command, from the program itself."""
-    cli = pytest.importorskip("lungsight.cli", reason="the program is not there yet")
     names = list(get_group(cli.app).commands)
     return {name: CliRunner().invoke(cli.app, [name, "--help"], env={"COLUMNS": "200"}).output for name in names}
 
@@ -93,7 +93,6 @@ def test_the_python_example_uses_public_names_only() -> None:
 
 
 def test_the_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("lungsight.pipeline", reason="the pipeline is not there yet")
     write_series(tmp_path / "scan", thorax(shape=(24, 256, 256)))
     monkeypatch.chdir(tmp_path)
     (example,) = blocks(README, "python")
