@@ -163,3 +163,15 @@ def test_the_command_says_which_file_is_absent(tmp_path: Path, capsys: pytest.Ca
         main(["classify", str(tmp_path), "--points", str(tmp_path / "no.csv"), "-o", str(tmp_path / "out.csv")])
     assert stopped.value.code == 2
     assert "no.csv" in capsys.readouterr().err
+
+
+def test_the_command_refuses_an_existing_file_before_it_computes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out.csv"
+    out.write_text("mine")
+    with pytest.raises(SystemExit) as stopped:
+        main(["classify", str(tmp_path), "--points", str(tmp_path / "no.csv"), "-o", str(out)])
+    assert stopped.value.code == 2
+    assert "out.csv, which exists" in capsys.readouterr().err
+    assert out.read_text() == "mine"

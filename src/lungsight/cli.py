@@ -149,8 +149,9 @@ def classify(
     """Score given points of a CT, without lungs or detection: nodule_score and malignancy_score, 0 to 1."""
     from lungsight.ct.read import read_ct
     from lungsight.pipeline import load_pipeline
-    from lungsight.points import read_points, write_scores
+    from lungsight.points import check_scores_file, read_points, write_scores
 
+    check_scores_file(out, overwrite)
     rows, points_lps = read_points(points)
     pipeline = load_pipeline(system)
     ct = read_ct(source, series)

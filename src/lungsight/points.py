@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from lungsight.errors import InputError, OutputError
 from lungsight.findings import Nodule
 
-__all__ = ["POINT_COLUMNS", "SCORE_COLUMNS", "read_points", "write_scores"]
+__all__ = ["POINT_COLUMNS", "SCORE_COLUMNS", "check_scores_file", "read_points", "write_scores"]
 
 POINT_COLUMNS = ("x_lps_mm", "y_lps_mm", "z_lps_mm")
 SCORE_COLUMNS = ("nodule_score", "malignancy_score")
@@ -57,6 +57,18 @@ def read_points(path: Path) -> tuple[list[dict[str, str]], NDArray[np.float64]]:
     return rows, points
 
 
+def check_scores_file(path: Path, overwrite: bool) -> None:
+    """Refuse a file that scores may not be written to; for asking before a long computation.
+
+    Raises
+    ------
+    OutputError
+        If the file exists and `overwrite` is False.
+    """
+    if path.exists() and not overwrite:
+        raise OutputError(f"{path}, which exists", "a file that does not exist", "Add --overwrite or name another.")
+
+
 def write_scores(path: Path, rows: Sequence[dict[str, str]], nodules: Sequence[Nodule], overwrite: bool) -> None:
     """The rows with the scores added, in the same order; written whole or not at all.
 
@@ -65,8 +77,7 @@ def write_scores(path: Path, rows: Sequence[dict[str, str]], nodules: Sequence[N
     OutputError
         If the file exists and `overwrite` is False, or cannot be written.
     """
-    if path.exists() and not overwrite:
-        raise OutputError(f"{path}, which exists", "a file that does not exist", "Add --overwrite or name another.")
+    check_scores_file(path, overwrite)
     columns = [*(rows[0] if rows else POINT_COLUMNS), *SCORE_COLUMNS]
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
     try:
