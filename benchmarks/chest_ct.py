@@ -12,13 +12,12 @@ false if it covers no voxel of a truth or a neutral lesion. LCTSC-005 is one lar
 from __future__ import annotations
 
 import argparse
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from recipes.windows.collection import folds, lidc_outlines, load_host, tumour_mask
+from recipes.windows.collection import folds, lidc_outlines, load_host, table, tumour_mask
 from recipes.windows.train import FOLD_SEED, FOLDS
 
 from lungsight.ct.volume import CTVolume
@@ -132,12 +131,6 @@ def summary(rows: list[Row]) -> str:
         f"{found} of {truths} nodules found (95 % Wilson interval {interval.low:.2f} to {interval.high:.2f}); "
         f"{sum(false)} false ROIs on {len(false)} CTs, {np.mean(false):.1f} a CT, median {np.median(false):g}."
     )
-
-
-def table(path: Path) -> list[dict[str, str]]:
-    """The rows of a CSV file."""
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def main() -> None:

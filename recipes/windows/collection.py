@@ -87,8 +87,8 @@ def lidc_outlines_of(database: Path, series_uids: Sequence[str]) -> dict[tuple[s
 def load_crops(data: Path, database: Path) -> Crops:
     """All slices of the crops that half of a nodule's readers outlined."""
     folder = data / "lidc_crops"
-    rows = _table(folder / "slices.csv")
-    nodule_rows = _table(folder / "nodules.csv")
+    rows = table(folder / "slices.csv")
+    nodule_rows = table(folder / "nodules.csv")
     index = {(n["patient_id"], n["nodule"]): k for k, n in enumerate(nodule_rows)}
     shards = [
         tuple(_load(folder / f"{kind}_{number:02}.npy.xz") for kind in ("images", "masks"))
@@ -144,7 +144,7 @@ def _nodule(row: dict[str, str], exact: bool) -> LidcNodule:
 
 def load_hosts(data: Path, database: Path) -> tuple[Host, ...]:
     """The whole CTs in which no lesion is left unmarked."""
-    boxes = {row["name"]: row for row in _table(data / "chest_ct" / "boxes.csv")}
+    boxes = {row["name"]: row for row in table(data / "chest_ct" / "boxes.csv")}
     return tuple(load_host(data, database, row) for name, row in sorted(boxes.items()) if name not in NOT_A_HOST)
 
 
@@ -162,7 +162,7 @@ def load_host(data: Path, database: Path, box: dict[str, str]) -> Host:
         _, row_mm, column_mm = ct.spacing_zyx_mm
         far = ndimage.distance_transform_edt(~lesions, sampling=ct.spacing_zyx_mm)
         lesions = far <= LESION_MARGIN_MM + max(row_mm, column_mm)
-    for row in _table(LESIONS):
+    for row in table(LESIONS):
         if row["ct"] == name:
             z0, z1, y0, y1, x0, x1 = (int(row[key]) for key in ("z0", "z1", "y0", "y1", "x0", "x1"))
             lesions[z0:z1, y0:y1, x0:x1] = True
@@ -200,6 +200,7 @@ def _load(path: Path) -> NDArray[np.uint8]:
     return array
 
 
-def _table(path: Path) -> list[dict[str, str]]:
+def table(path: Path) -> list[dict[str, str]]:
+    """The rows of a CSV file."""
     with path.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))

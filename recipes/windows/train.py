@@ -65,7 +65,10 @@ class MiningConfig:
 
 
 class Drawer:
-    """Draws batches: the same number always gives the same batch."""
+    """Draws batches: in a run that was not interrupted, the same number always gives the same batch.
+
+    The false alarms are kept in memory only. A resumed run searches for them anew, with the network it has by then.
+    """
 
     def __init__(
         self, crops: Crops, hosts: tuple[Host, ...], patients: set[str], config: MiningConfig, seed: int
