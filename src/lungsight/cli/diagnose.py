@@ -1,76 +1,27 @@
-"""The command line: ``lungsight diagnose | demo | classify | info | config``.
-
-Exit codes: 0 done, whatever the verdict; 2 the input, the command or the place for the report cannot be used; 1 a bug.
-Results go to stdout; progress, warnings and errors to stderr. What is heavy is imported when a command needs it, so
-that ``--help`` is fast.
-"""
+"""The commands that read one patient's CT, and the one that prints their settings."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import sys
 import time
-import traceback
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lungsight import __version__
+from lungsight.cli.program import app
 from lungsight.config import Config, WindowsConfig, config_from_toml, config_to_toml
-from lungsight.errors import InputError, LungsightError, OutputError, WeightsError
+from lungsight.errors import InputError
 from lungsight.terminal import progress_bars, setting_help, tell
 
 if TYPE_CHECKING:
     from lungsight.findings import Diagnosis
 
-__all__ = ["app", "main"]
+__all__ = ["classify", "demo", "diagnose", "info", "show_config"]
 
-_REFUSED = {
-    InputError: "the input cannot be used",
-    OutputError: "the report cannot be written",
-    WeightsError: "the network's weights cannot be used",
-}
 _DEFAULT_SYSTEM = "windows"
 _DEMO_FOLDER = Path("lungsight-demo")
-
-app = typer.Typer(
-    help="Find lung nodules in a chest CT and say whether they look benign or malignant. "
-    "Research use only: not a medical device.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-
-
-@dataclasses.dataclass
-class _Session:
-    """What `main` must know of the command it ran."""
-
-    debug: bool = False
-
-
-def _show_version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"lungsight {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def _lungsight(
-    context: typer.Context,
-    debug: Annotated[
-        bool, typer.Option("--debug", envvar="LUNGSIGHT_DEBUG", help="Show the traceback of an error.")
-    ] = False,
-    version: Annotated[  # noqa: ARG001 (its callback does it)
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Say the version and stop.")
-    ] = False,
-) -> None:
-    context.ensure_object(_Session).debug = debug
-
 
 _Input = Annotated[
     Path, typer.Argument(metavar="INPUT", help="A folder, zip or DICOMDIR with DICOM, or a NIfTI or MetaImage file.")
@@ -179,80 +130,10 @@ def info(
         typer.echo("\n".join(inspection_lines(inspection)))
 
 
-@app.command()
-def evaluate(
-    predictions: Annotated[
-        Path,
-        typer.Argument(
-            metavar="PREDICTIONS",
-            help="Folder of <patient_id>/diagnosis.json, CSV patient_id,score, or LUNA16's CSV of marks.",
-        ),
-    ],
-    truth: Annotated[
-        Path,
-        typer.Argument(
-            metavar="TRUTH",
-            help="CSV patient_id,label, or folder with LUNA16's annotations(_excluded).csv and seriesuids.csv.",
-        ),
-    ],
-    out: Annotated[Path, typer.Option("-o", "--out", metavar="OUT", help="Folder for the result; should not exist.")],
-    vote_threshold: Annotated[
-        float, typer.Option(min=0, max=1, help="Score from which a patient is called malignant.")
-    ] = WindowsConfig().vote_threshold,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier evaluation in OUT.")] = False,
-) -> None:
-    """Measure predictions against the truth, and write evaluation.html, evaluation.md and evaluation.json into OUT."""
-    from lungsight.evaluate.evaluation import evaluate_files
-    from lungsight.report.evaluation import check_evaluation_folder, write_evaluation
-    from lungsight.report.lines import evaluation_line
-
-    check_evaluation_folder(out, overwrite)
-    with progress_bars() as progress:
-        evaluation = evaluate_files(predictions, truth, vote_threshold, progress=progress)
-        page = write_evaluation(evaluation, out, overwrite)
-    tell(evaluation.warnings, evaluation_line(evaluation), f"Evaluation: {page}")
-
-
 @app.command(name="config")
 def show_config() -> None:
     """Print every setting with its default, as TOML for --config."""
     typer.echo(config_to_toml(Config()), nl=False)
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and exit.
-
-    Parameters
-    ----------
-    arguments
-        Without the program's name; None takes those of the process.
-
-    Raises
-    ------
-    SystemExit
-        Always: with 0, 1 or 2 (see above).
-    """
-    session = _Session()
-    try:
-        app(list(sys.argv[1:] if arguments is None else arguments), prog_name="lungsight", obj=session)
-    except LungsightError as error:
-        what = next((words for kind, words in _REFUSED.items() if isinstance(error, kind)), "this cannot be done")
-        if session.debug:
-            traceback.print_exc()
-        lines = [f"lungsight: {what}", f"  Found:    {error.found}", f"  Expected: {error.expected}"]
-        typer.echo("\n".join([*lines, f"  Remedy:   {error.remedy}"]), err=True)
-        sys.exit(2)
-    except Exception as error:
-        if session.debug:
-            traceback.print_exc()
-        typer.echo(
-            f"lungsight: this is a bug in Lungsight {__version__}, not in what you gave it.\n"
-            f"  {type(error).__name__}: {error}\n"
-            "  Please report it to the developers with the output of the same command as `lungsight --debug ...`\n"
-            "  (look through it first: names of your files may be in it).",
-            err=True,
-        )
-        sys.exit(1)
 
 
 def _diagnose(

@@ -1,0 +1,48 @@
+"""The command that measures predictions against the truth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lungsight.cli.program import app
+from lungsight.config import WindowsConfig
+from lungsight.terminal import progress_bars, tell
+
+__all__ = ["evaluate"]
+
+
+@app.command()
+def evaluate(
+    predictions: Annotated[
+        Path,
+        typer.Argument(
+            metavar="PREDICTIONS",
+            help="Folder of <patient_id>/diagnosis.json, CSV patient_id,score, or LUNA16's CSV of marks.",
+        ),
+    ],
+    truth: Annotated[
+        Path,
+        typer.Argument(
+            metavar="TRUTH",
+            help="CSV patient_id,label, or folder with LUNA16's annotations(_excluded).csv and seriesuids.csv.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="OUT", help="Folder for the result; should not exist.")],
+    vote_threshold: Annotated[
+        float, typer.Option(min=0, max=1, help="Score from which a patient is called malignant.")
+    ] = WindowsConfig().vote_threshold,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier evaluation in OUT.")] = False,
+) -> None:
+    """Measure predictions against the truth, and write evaluation.html, evaluation.md and evaluation.json into OUT."""
+    from lungsight.evaluate.evaluation import evaluate_files
+    from lungsight.report.evaluation import check_evaluation_folder, write_evaluation
+    from lungsight.report.lines import evaluation_line
+
+    check_evaluation_folder(out, overwrite)
+    with progress_bars() as progress:
+        evaluation = evaluate_files(predictions, truth, vote_threshold, progress=progress)
+        page = write_evaluation(evaluation, out, overwrite)
+    tell(evaluation.warnings, evaluation_line(evaluation), f"Evaluation: {page}")
