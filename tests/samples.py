@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from lungsight.config import Config
 from lungsight.ct.volume import CTVolume, SourceInstance
-from lungsight.findings import Candidate, Diagnosis, Nodule, Provenance, Region, Verdict
+from lungsight.findings import Candidate, Density, Diagnosis, Measurements, Nodule, Provenance, Region, Verdict
 
 SERIES_UID = "1.2.826.0.1.3680043.2.1125.7"
 START_ZYX = (2, 11, 30)
@@ -25,11 +25,19 @@ FOOT = np.array(
     ],
     np.bool_,
 )
+# Not what the mask below measures; no two numbers alike.
+MEASURED = Measurements(4.2426, 3.5, 45.325, -612.25, Density.PART_SOLID, 2.1, "right", "upper", 7.0)
 
 
 def lopsided_region() -> Region:
     mask = np.stack([FOOT, np.zeros_like(FOOT), FOOT[:, ::-1] & FOOT])
     return Region(START_ZYX, mask)
+
+
+def lopsided_mask() -> Region:
+    """The nodule inside that region: five pixels of its first slice."""
+    z, y, x = START_ZYX
+    return Region((z, y + 2, x), np.array([[[1, 1, 1], [1, 1, 0]]], np.bool_))
 
 
 def sample_ct(
@@ -62,7 +70,8 @@ def provenance_of(ct: CTVolume) -> Provenance:
 
 def malignant(ct: CTVolume, warnings: tuple[str, ...] = ()) -> Diagnosis:
     candidate = Candidate(ct.locate((2, 13.25, 31.5)), 4.1, 0.875, lopsided_region())
-    return Diagnosis(Verdict.MALIGNANT, 0.96875, "windows", (Nodule(candidate, 0.9375),), provenance_of(ct), warnings)
+    nodule = Nodule(candidate, 0.9375, lopsided_mask(), MEASURED)
+    return Diagnosis(Verdict.MALIGNANT, 0.96875, "windows", (nodule,), provenance_of(ct), warnings)
 
 
 def without_nodule(ct: CTVolume, verdict: Verdict = Verdict.NO_NODULE, warnings: tuple[str, ...] = ()) -> Diagnosis:

@@ -8,12 +8,23 @@ import numpy as np
 import pytest
 
 from lungsight import findings
-from lungsight.findings import Candidate, Diagnosis, Location, Nodule, Provenance, Region, Verdict
+from lungsight.findings import (
+    Candidate,
+    Density,
+    Diagnosis,
+    Location,
+    Measurements,
+    Nodule,
+    Provenance,
+    Region,
+    Verdict,
+)
 
 LOCATION = Location(lps_mm=(-41.5, 12.25, -803.0), slice_index=47, row=366.1, column=315.4)
 REGION = Region((47, 360, 310), np.ones((1, 12, 11), np.bool_))
 CANDIDATE = Candidate(LOCATION, roi_diameter_mm=9.0, detection_score=0.75, region=REGION)
 NODULE = Nodule(CANDIDATE, malignancy_score=0.5)
+MEASURED = Measurements(12.0, 9.0, 500.0, -40.0, Density.SOLID, None, "left", "lower", 0.0)
 PROVENANCE = Provenance(None, "0.1.0", "0" * 64, "by hand", {}, {})
 DIAGNOSIS = Diagnosis(Verdict.BENIGN, 0.25, "windows", (NODULE,), PROVENANCE)
 
@@ -47,7 +58,7 @@ def test_a_flat_mask_with_a_voxel_is_refused_too() -> None:
 
 
 @pytest.mark.parametrize(
-    "made", [LOCATION, REGION, CANDIDATE, NODULE, PROVENANCE, DIAGNOSIS], ids=lambda m: type(m).__name__
+    "made", [LOCATION, REGION, CANDIDATE, MEASURED, NODULE, PROVENANCE, DIAGNOSIS], ids=lambda m: type(m).__name__
 )
 def test_everything_is_frozen_and_has_no_room_for_more(made: object) -> None:
     assert dataclasses.is_dataclass(made)
@@ -59,7 +70,18 @@ def test_everything_is_frozen_and_has_no_room_for_more(made: object) -> None:
 
 def test_every_finding_can_be_named_from_its_module() -> None:
     assert sorted(findings.__all__) == sorted(
-        type(made).__name__ for made in (LOCATION, REGION, CANDIDATE, NODULE, PROVENANCE, DIAGNOSIS, Verdict.BENIGN)
+        type(made).__name__
+        for made in (
+            LOCATION,
+            REGION,
+            CANDIDATE,
+            MEASURED,
+            NODULE,
+            PROVENANCE,
+            DIAGNOSIS,
+            Verdict.BENIGN,
+            Density.SOLID,
+        )
     )
 
 
@@ -71,8 +93,13 @@ def test_the_verdicts_are_their_own_words() -> None:
         Verdict("PERHAPS")
 
 
+def test_the_mean_diameter_is_that_of_the_axes() -> None:
+    assert MEASURED.mean_diameter_mm == 10.5
+
+
 def test_what_is_not_known_is_none_and_not_a_number() -> None:
-    assert NODULE.diameter_mm is None
+    assert NODULE.mask is None
+    assert NODULE.measurements is None
     assert LOCATION.sop_instance_uid is None
     assert LOCATION.instance_number is None
     assert DIAGNOSIS.warnings == ()

@@ -8,12 +8,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Candidate", "Diagnosis", "Location", "Nodule", "Provenance", "Region", "Verdict"]
+__all__ = [
+    "Candidate",
+    "Density",
+    "Diagnosis",
+    "Location",
+    "Measurements",
+    "Nodule",
+    "Provenance",
+    "Region",
+    "Verdict",
+]
 
 
 class Verdict(StrEnum):
@@ -27,6 +37,17 @@ class Verdict(StrEnum):
     """Something was found; the patient's score is the threshold or more."""
     INDETERMINATE = "INDETERMINATE"
     """Nothing could be searched, because the CT shows no lung."""
+
+
+class Density(StrEnum):
+    """What a nodule looks like in the lung window."""
+
+    SOLID = "SOLID"
+    """It hides the vessels that run through it."""
+    PART_SOLID = "PART_SOLID"
+    """Ground glass with a solid component."""
+    GROUND_GLASS = "GROUND_GLASS"
+    """Hazy; vessels can be seen through it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +130,48 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
+class Measurements:
+    """What is measured on the mask of one nodule.
+
+    Attributes
+    ----------
+    long_axis_mm
+        Its greatest diameter in an axial plane.
+    short_axis_mm
+        Its greatest diameter perpendicular to the long axis, in the same plane.
+    volume_mm3
+        Of the mask.
+    mean_hu
+        Over the mask.
+    density
+        Solid, part-solid or ground glass.
+    solid_diameter_mm
+        Mean diameter of the solid component; None unless it is part-solid.
+    side
+        The lung that holds it.
+    zone
+        The third of that lung's height that holds its centre.
+    pleura_distance_mm
+        From the nodule's border to the surface of the lung, 0 if it touches.
+    """
+
+    long_axis_mm: float
+    short_axis_mm: float
+    volume_mm3: float
+    mean_hu: float
+    density: Density
+    solid_diameter_mm: float | None
+    side: Literal["left", "right"]
+    zone: Literal["upper", "middle", "lower"]
+    pleura_distance_mm: float
+
+    @property
+    def mean_diameter_mm(self) -> float:
+        """The mean of long and short axis, as the guidelines want it, not rounded."""
+        return (self.long_axis_mm + self.short_axis_mm) / 2
+
+
+@dataclass(frozen=True, slots=True)
 class Nodule:
     """A candidate that was judged.
 
@@ -118,13 +181,17 @@ class Nodule:
         Where it is.
     malignancy_score
         0 to 1, higher looks more malignant. A score, not a probability, as long as the model card says so.
-    diameter_mm
-        Measured diameter; None for a system that has no mask of the nodule itself.
+    mask
+        The voxels of the nodule itself, on the source grid (`candidate.region` is what was detected); None if it was
+        not outlined.
+    measurements
+        What was measured on the mask; None without one.
     """
 
     candidate: Candidate
     malignancy_score: float
-    diameter_mm: float | None = None
+    mask: Region | None = None
+    measurements: Measurements | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,7 +117,7 @@ def test_the_nodule_s_row_says_where_it_is(page: Page) -> None:
         "row 13.2, column 31.5",
         "LPS -78.5, 29.5, 305.0 mm",
         "4.1 mm",
-        "not measured",
+        "4.2 × 3.5 mm",
         "0.94",
         "0.88",
     ):

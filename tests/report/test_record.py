@@ -7,7 +7,7 @@ import pytest
 
 from lungsight.findings import Verdict
 from lungsight.report.record import diagnosis_record, diagnosis_schema, diagnosis_to_json
-from samples import SERIES_UID, malignant, sample_ct, without_nodule
+from samples import MEASURED, SERIES_UID, malignant, sample_ct, without_nodule
 
 VALIDATOR = jsonschema.Draft202012Validator(diagnosis_schema())
 
@@ -29,9 +29,20 @@ def test_the_record_is_the_documented_one() -> None:
                 "row": 13.25,
                 "column": 31.5,
                 "roi_diameter_mm": 4.1,
-                "diameter_mm": None,
                 "detection_score": 0.875,
                 "malignancy_score": 0.9375,
+                "measurements": {
+                    "long_axis_mm": 4.243,
+                    "short_axis_mm": 3.5,
+                    "mean_diameter_mm": 3.871,
+                    "volume_mm3": 45.325,
+                    "mean_hu": -612.25,
+                    "density": "PART_SOLID",
+                    "solid_diameter_mm": 2.1,
+                    "side": "right",
+                    "zone": "upper",
+                    "pleura_distance_mm": 7.0,
+                },
             }
         ],
         "provenance": {
@@ -62,6 +73,16 @@ def test_from_nifti_the_dicom_fields_are_null() -> None:
     assert record["nodules"][0]["sop_instance_uid"] is None
 
 
+def test_what_was_not_measured_is_null() -> None:
+    found = malignant(sample_ct())
+    bare = dataclasses.replace(found.nodules[0], mask=None, measurements=None)
+    solid = dataclasses.replace(found.nodules[0], measurements=dataclasses.replace(MEASURED, solid_diameter_mm=None))
+    record = diagnosis_record(dataclasses.replace(found, nodules=(bare, solid)))
+    VALIDATOR.validate(record)
+    assert record["nodules"][0]["measurements"] is None
+    assert record["nodules"][1]["measurements"]["solid_diameter_mm"] is None
+
+
 def test_the_schema_is_itself_valid_and_of_2020_12() -> None:
     assert diagnosis_schema()["$schema"] == "https://json-schema.org/draft/2020-12/schema"
     jsonschema.Draft202012Validator.check_schema(diagnosis_schema())
@@ -75,7 +96,7 @@ def _without(record: dict[str, Any], *path: str) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    [("verdict",), ("malignancy_score",), ("nodules", "row"), ("nodules", "diameter_mm"), ("provenance", "seconds")],
+    [("verdict",), ("malignancy_score",), ("nodules", "row"), ("nodules", "measurements"), ("provenance", "seconds")],
 )
 def test_the_schema_misses_what_is_missing(path: tuple[str, ...]) -> None:
     record = diagnosis_record(malignant(sample_ct()))

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
 
-from lungsight.findings import Diagnosis, Nodule
+from lungsight.findings import Diagnosis, Measurements, Nodule
 
 __all__ = ["diagnosis_record", "diagnosis_schema", "diagnosis_to_json"]
 
@@ -80,9 +80,25 @@ def _nodule_record(nodule: Nodule) -> dict[str, Any]:
         "row": _rounded(location.row),
         "column": _rounded(location.column),
         "roi_diameter_mm": _rounded(candidate.roi_diameter_mm),
-        "diameter_mm": None if nodule.diameter_mm is None else _rounded(nodule.diameter_mm),
         "detection_score": float(candidate.detection_score),
         "malignancy_score": float(nodule.malignancy_score),
+        "measurements": None if nodule.measurements is None else _measurements_record(nodule.measurements),
+    }
+
+
+def _measurements_record(measured: Measurements) -> dict[str, Any]:
+    solid_mm = measured.solid_diameter_mm
+    return {
+        "long_axis_mm": _rounded(measured.long_axis_mm),
+        "short_axis_mm": _rounded(measured.short_axis_mm),
+        "mean_diameter_mm": _rounded(measured.mean_diameter_mm),
+        "volume_mm3": _rounded(measured.volume_mm3),
+        "mean_hu": _rounded(measured.mean_hu),
+        "density": measured.density.value,
+        "solid_diameter_mm": None if solid_mm is None else _rounded(solid_mm),
+        "side": measured.side,
+        "zone": measured.zone,
+        "pleura_distance_mm": _rounded(measured.pleura_distance_mm),
     }
 
 
