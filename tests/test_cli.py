@@ -108,7 +108,7 @@ def test_the_patient_is_named_nowhere(run: Run, scan: Path, tmp_path: Path) -> N
         run("info", scan, "--json").out.encode(),
     ]
     files = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
-    assert len(files) == 4
+    assert len(files) == 5
     assert [name for text in told + [path.read_bytes() for path in files] if name in text] == []
 
 

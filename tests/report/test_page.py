@@ -8,6 +8,7 @@ from PIL import Image
 
 from lungsight.errors import OutputError
 from lungsight.findings import Region, Verdict
+from lungsight.regions import read_regions
 from lungsight.report.page import check_report_folder, write_report
 from samples import START_ZYX, lopsided_region, malignant, sample_ct, without_nodule
 
@@ -21,9 +22,13 @@ def test_a_report_is_a_page_a_record_and_a_picture_for_each_slice_with_a_roi(tmp
         "overlays",
         "overlays/slice_002.png",
         "overlays/slice_004.png",
+        "regions.npz",
         "report.html",
     ]
     assert json.loads((tmp_path / "out" / "diagnosis.json").read_text("utf-8"))["verdict"] == "MALIGNANT"
+    saved = read_regions(tmp_path / "out" / "regions.npz")
+    assert (saved.shape_zyx, saved.affine.tolist()) == (ct.shape, ct.affine.tolist())
+    assert [(r.start_zyx, r.mask.tolist()) for r in saved.regions] == [(START_ZYX, lopsided_region().mask.tolist())]
 
 
 def test_the_overlay_on_the_disk_is_red_where_the_region_is(tmp_path: Path) -> None:

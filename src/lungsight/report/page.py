@@ -12,6 +12,7 @@ from PIL import Image
 
 from lungsight.ct.volume import CTVolume
 from lungsight.findings import Diagnosis
+from lungsight.regions import REGIONS_FILE, SavedRegions, write_regions
 from lungsight.report.document import render_html, roi_slices
 from lungsight.report.overlay import roi_picture, slice_mask
 from lungsight.report.record import diagnosis_to_json
@@ -19,7 +20,7 @@ from lungsight.report.staging import check_folder, staged_folder
 
 __all__ = ["check_report_folder", "write_report"]
 
-_OWNED = re.compile(r"diagnosis\.json|report\.html|overlays/slice_\d+\.png")
+_OWNED = re.compile(r"diagnosis\.json|regions\.npz|report\.html|overlays/slice_\d+\.png")
 _PNG_LEVEL = 3  # a third of the default's time for a tenth more bytes
 
 
@@ -35,10 +36,11 @@ def check_report_folder(folder: str | Path, overwrite: bool = False) -> None:
 
 
 def write_report(diagnosis: Diagnosis, ct: CTVolume, folder: str | Path, overwrite: bool = False) -> Path:
-    """Write ``diagnosis.json``, ``report.html`` and ``overlays/slice_NNN.png`` for each slice that has a ROI.
+    """Write the report: ``report.html``, ``diagnosis.json``, ``regions.npz`` and ``overlays/``.
 
-    The folder appears when all of it is written, or not at all. Nothing in it names the patient or the folder the CT
-    came from.
+    ``regions.npz`` holds the voxels (:mod:`lungsight.regions`), ``overlays/slice_NNN.png`` a slice that has a ROI. The
+    folder appears when all of it is written, or not at all. Nothing in it names the patient or the folder the CT came
+    from.
 
     Parameters
     ----------
@@ -74,7 +76,7 @@ def write_report(diagnosis: Diagnosis, ct: CTVolume, folder: str | Path, overwri
     >>> with tempfile.TemporaryDirectory() as parent:
     ...     page = write_report(nothing, ct, Path(parent) / "report")
     ...     sorted(path.name for path in page.parent.iterdir())
-    ['diagnosis.json', 'overlays', 'report.html']
+    ['diagnosis.json', 'overlays', 'regions.npz', 'report.html']
     """
     if diagnosis.provenance.series_uid != ct.series_uid:
         raise ValueError(f"the diagnosis is of series {diagnosis.provenance.series_uid}, the CT is {ct.series_uid}")
@@ -85,6 +87,8 @@ def write_report(diagnosis: Diagnosis, ct: CTVolume, folder: str | Path, overwri
     folder = Path(folder)
     with staged_folder(folder, overwrite, _OWNED) as staged:
         (staged / "diagnosis.json").write_text(diagnosis_to_json(diagnosis), "utf-8")
+        regions = tuple(nodule.candidate.region for nodule in diagnosis.nodules)
+        write_regions(staged / REGIONS_FILE, SavedRegions(regions, ct.shape, ct.affine))
         page = render_html(diagnosis, ct, datetime.now().astimezone())
         (staged / "report.html").write_text(page, "utf-8")
         _write_overlays(diagnosis, ct, staged / "overlays")
