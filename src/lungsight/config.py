@@ -10,15 +10,27 @@ from __future__ import annotations
 import dataclasses
 import math
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import tomli_w
 
 from lungsight.errors import InputError
 
-__all__ = ["Config", "LungsConfig", "WindowsConfig", "config_from_toml", "config_to_toml"]
+__all__ = [
+    "Config",
+    "LungsConfig",
+    "WindowsConfig",
+    "config_from_toml",
+    "config_to_toml",
+    "read_toml",
+    "replace_settings",
+]
+
+Settings = TypeVar("Settings", bound=Any)
+"""A frozen dataclass."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,29 +170,70 @@ def config_from_toml(path: Path) -> Config:
         If the file cannot be read, is not TOML, names a setting that does not exist or gives a value out of range.
     """
     remedy = "Write the defaults to a file with `lungsight config > lungsight.toml` and change that."
+    return replace_settings(Config(), read_toml(path, remedy), f"{path}: ", remedy)
+
+
+def read_toml(path: Path, remedy: str) -> dict[str, Any]:
+    """The tables of a TOML file.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read or is not TOML.
+    """
     try:
-        tables = tomllib.loads(path.read_text("utf-8"))
+        return tomllib.loads(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InputError(f"{path}: {error}", "a TOML file", remedy) from error
-    return Config(**{name: _section(name, table, path, remedy) for name, table in tables.items()})
 
 
-def _section(name: str, table: Any, path: Path, remedy: str) -> Any:
-    sections = {f.name: f.default_factory for f in dataclasses.fields(Config)}
-    factory = sections.get(name)
-    if factory is None or not isinstance(table, dict):
-        raise InputError(f"{path}: table [{name}]", f"the tables {', '.join(sections)}", remedy)
-    default = factory()  # type: ignore[operator]
-    known = {f.name: type(getattr(default, f.name)) for f in dataclasses.fields(default)}
+def replace_settings(settings: Settings, table: Mapping[str, Any], place: str, remedy: str) -> Settings:
+    """A frozen dataclass of settings with the values of a TOML table; a setting that is such a class has its own table.
+
+    Parameters
+    ----------
+    settings
+        What the table leaves out keeps its value; what it gives must have the same type. A tuple of floats is a list.
+    table
+        As TOML is read.
+    place
+        Begins each message: the file, and the tables that hold this one (``"run.toml: fit."``).
+    remedy
+        Ends each message.
+
+    Raises
+    ------
+    InputError
+        If the table names a setting that does not exist, or gives one of another type or out of range.
+    """
+    current = {f.name: getattr(settings, f.name) for f in dataclasses.fields(settings)}
+    values = {}
     for key, value in table.items():
-        if key not in known:
-            raise InputError(f"{path}: {name}.{key}", f"one of {', '.join(known)}", remedy)
-        # TOML writes 1 where a float is meant; anything else must have the default's own type.
-        if type(value) is not known[key] and not (known[key] is float and type(value) is int):
-            raise InputError(f"{path}: {name}.{key} = {value!r}", f"a value of type {known[key].__name__}", remedy)
-        if isinstance(value, float) and not math.isfinite(value):
-            raise InputError(f"{path}: {name}.{key} = {value!r}", "a finite number", remedy)
+        values[key] = _setting(key, value, current, place, remedy)
     try:
-        return dataclasses.replace(default, **table)
+        return dataclasses.replace(settings, **values)
     except ValueError as error:
-        raise InputError(f"{path}: {error}", "a value in range", remedy) from error
+        raise InputError(f"{place}{error}", "a value in range", remedy) from error
+
+
+def _setting(key: str, value: Any, current: Mapping[str, Any], place: str, remedy: str) -> Any:
+    tables = [name for name, default in current.items() if dataclasses.is_dataclass(default)]
+    if key in tables and isinstance(value, dict):
+        return replace_settings(current[key], value, f"{place}{key}.", remedy)
+    if key in tables or len(tables) == len(current):
+        raise InputError(f"{place}table [{key}]", f"the tables {', '.join(tables)}", remedy)
+    if key not in current:
+        raise InputError(f"{place}{key}", f"one of {', '.join(current)}", remedy)
+    kind = type(current[key])
+    if kind is tuple and isinstance(value, list):
+        return tuple(_number(f"{place}{key}", each, float, remedy) for each in value)
+    return _number(f"{place}{key}", value, kind, remedy)
+
+
+def _number(name: str, value: Any, kind: type, remedy: str) -> Any:
+    # TOML writes 1 where a float is meant; anything else must have the default's own type.
+    if type(value) is not kind and not (kind is float and type(value) is int):
+        raise InputError(f"{name} = {value!r}", f"a value of type {kind.__name__}", remedy)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InputError(f"{name} = {value!r}", "a finite number", remedy)
+    return value

@@ -1,8 +1,8 @@
 """Training cases of the `windows` network: patches of several windows, augmented, labelled by a stated rule.
 
-A patch is 88 x 88 working pixels, which is 3 x 3 windows whose trunk is computed once. It is sampled from a *tile*, a
-128 x 128 px piece of a slice at the source's own resolution, with one linear interpolation that does resampling to the
-working pixel, zoom, rotation, flip and shift together, on the pixels and on the outlines alike.
+A patch is most often 88 x 88 working pixels, which is 3 x 3 windows whose trunk is computed once. It is sampled from a
+*tile*, a 128 x 128 px piece of a slice at the source's own resolution, with one linear interpolation that does resampling
+to the working pixel, zoom, rotation, flip and shift together, on the pixels and on the outlines alike.
 
 The rule for a window's label looks at its core, the 30 x 30 px in its middle: the window is a ROI if its core holds
 half of a nodule's area in the slice, or a third of the core is nodule; not ROI if it holds a tenth or less; in between
@@ -23,46 +23,29 @@ from torch import Tensor
 from torch.nn import functional
 
 from lungsight.detect.windows import CORE_PX, FIELD_PX, HU_RANGE, PIXEL_MM, STEP_PX, WINDOW_PX
+from lungsight.train.recipe import AugmentConfig
 
-__all__ = ["PATCH_PX", "TILE_PX", "AugmentConfig", "Tiles", "cut_patches", "make_tile", "rating_to_malignancy"]
+__all__ = [
+    "PATCH_PX",
+    "TILE_PX",
+    "AugmentConfig",
+    "Motion",
+    "Tiles",
+    "blur_some",
+    "cut_patches",
+    "make_tile",
+    "move_planes",
+    "rating_to_malignancy",
+    "to_field",
+]
 
 TILE_PX = 128
 PATCH_PX = FIELD_PX + 2 * STEP_PX
+"""Side of a patch of 3 x 3 windows."""
 
 ROI_SHARE_OF_NODULE = 0.5
 ROI_SHARE_OF_CORE = 1 / 3
 NOT_ROI_SHARE_OF_NODULE = 0.1
-
-
-@dataclass(frozen=True, slots=True)
-class AugmentConfig:
-    """How a patch may differ from the CT it came from; the paper's five and what CT scanners add.
-
-    Attributes
-    ----------
-    shift_px
-        Greatest distance of the nodule from the patch's centre, each axis.
-    angles_deg
-        Rotations, one is drawn with either sign (the paper: 30 and 45).
-    zoom
-        Greatest zoom-in; drawn between 1 and this.
-    flip
-        Chance of a horizontal flip.
-    blur
-        Chance of a 3 x 3 binomial blur.
-    noise_hu
-        Greatest standard deviation of added noise.
-    shift_hu
-        Standard deviation of an added constant: the calibration of scanners and of 8-bit crops differs.
-    """
-
-    shift_px: float = 16.0
-    angles_deg: tuple[float, ...] = (0.0, 0.0, 30.0, 45.0)
-    zoom: float = 1.12
-    flip: float = 0.5
-    blur: float = 0.2
-    noise_hu: float = 40.0
-    shift_hu: float = 12.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -110,10 +93,43 @@ def make_tile(plane: NDArray[np.generic], centre_yx: tuple[float, float]) -> NDA
     return tile
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Motion:
+    """Where patches are sampled in their tiles.
+
+    Attributes
+    ----------
+    zoom, angle, mirror
+        Shape ``(n,)``: zoom-in from 1, rotation in radians, -1 where left and right are exchanged, else 1.
+    shift
+        Shape ``(n, 2)``: rows and columns by which the tile's middle lies off the patch's.
+    """
+
+    zoom: Tensor
+    angle: Tensor
+    mirror: Tensor
+    shift: Tensor
+
+    @classmethod
+    def none(cls, n: int) -> Motion:
+        """The middle of each tile as it is."""
+        return cls(torch.ones(n), torch.zeros(n), torch.ones(n), torch.zeros(n, 2))
+
+    @classmethod
+    def draw(cls, n: int, augment: AugmentConfig, generator: torch.Generator) -> Motion:
+        """A random one for each tile."""
+        zoom = 1 + (augment.zoom - 1) * torch.rand(n, generator=generator)
+        angles = torch.tensor([sign * a for a in augment.angles_deg for sign in (-1, 1)])
+        angle = angles[torch.randint(len(angles), (n,), generator=generator)] * (math.pi / 180)
+        mirror = 1 - 2 * (torch.rand(n, generator=generator) < augment.flip).float()
+        shift = (2 * torch.rand(n, 2, generator=generator) - 1) * augment.shift_px
+        return cls(zoom, angle, mirror, shift)
+
+
 def cut_patches(
-    tiles: Tiles, augment: AugmentConfig | None, generator: torch.Generator
+    tiles: Tiles, augment: AugmentConfig | None, generator: torch.Generator, side_px: int | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Patches with the labels of their 3 x 3 windows.
+    """Patches with the labels of their windows.
 
     Parameters
     ----------
@@ -123,61 +139,60 @@ def cut_patches(
         None: the centre of each tile as it is.
     generator
         Draws everything that is drawn.
+    side_px
+        Side of a patch, 68 px and multiples of 10 px more; None for 88, which is 3 x 3 windows.
 
     Returns
     -------
     field
-        Shape ``(n, 1, 88, 88)``, 0 to 1.
+        Shape ``(n, 1, side, side)``, 0 to 1.
     target
-        Shape ``(n, 3, 3, 3)``: not ROI, benign, malignant; sums to 1 over axis 1.
+        Shape ``(n, 3, rows, columns)``: not ROI, benign, malignant; sums to 1 over axis 1.
     weight
-        Shape ``(n, 3, 3)``: 1, or 0 where the window is not learned from.
+        Shape ``(n, rows, columns)``: 1, or 0 where the window is not learned from.
     """
+    n = len(tiles.hu)
     planes = torch.stack(
         [torch.from_numpy(np.ascontiguousarray(a)).float() for a in (tiles.hu, tiles.nodule, tiles.unknown)], 1
     )
     spacing = torch.from_numpy(tiles.spacing_mm).float()
-    grid, zoom = _sampling_grid(spacing, augment, generator)
-    planes = functional.grid_sample(planes, grid, mode="bilinear", padding_mode="reflection", align_corners=True)
+    motion = Motion.none(n) if augment is None else Motion.draw(n, augment, generator)
+    planes = move_planes(planes, spacing, motion, PATCH_PX if side_px is None else side_px)
     hu, nodule, unknown = planes[:, :1], planes[:, 1:2], planes[:, 2:]
     if augment is not None:
         hu = _change_hu(hu, augment, generator)
-    low, high = HU_RANGE
-    field = ((hu - low) / (high - low)).clamp(0, 1)
-    area = torch.from_numpy(tiles.nodule.sum((1, 2))).float() * (spacing / PIXEL_MM * zoom) ** 2
+    area = torch.from_numpy(tiles.nodule.sum((1, 2))).float() * (spacing / PIXEL_MM * motion.zoom) ** 2
     target, weight = _label(nodule, unknown, area, torch.from_numpy(tiles.target))
-    return field, target, weight
+    return to_field(hu), target, weight
 
 
-def _sampling_grid(
-    spacing_mm: Tensor, augment: AugmentConfig | None, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    n = len(spacing_mm)
-    zoom, angle, mirror, shift = torch.ones(n), torch.zeros(n), torch.ones(n), torch.zeros(n, 2)
-    if augment is not None:
-
-        def draw(*shape: int) -> Tensor:
-            return torch.rand(*shape, generator=generator)
-
-        zoom = 1 + (augment.zoom - 1) * draw(n)
-        angles = torch.tensor([sign * a for a in augment.angles_deg for sign in (-1, 1)])
-        angle = angles[torch.randint(len(angles), (n,), generator=generator)] * (math.pi / 180)
-        mirror = 1 - 2 * (draw(n) < augment.flip).float()
-        shift = (2 * draw(n, 2) - 1) * augment.shift_px
-    line = torch.arange(PATCH_PX) - (PATCH_PX - 1) / 2
+def move_planes(planes: Tensor, spacing_mm: Tensor, motion: Motion, side_px: int) -> Tensor:
+    """Patches sampled from tiles ``(n, planes, 128, 128)`` on working pixels: ``(n, planes, side, side)``."""
+    line = torch.arange(side_px) - (side_px - 1) / 2
     y, x = torch.meshgrid(line, line, indexing="ij")
-    y, x = y[None] - shift[:, :1, None], x[None] - shift[:, 1:, None]
-    cos, sin = angle.cos()[:, None, None], angle.sin()[:, None, None]
-    step = (PIXEL_MM / spacing_mm / zoom)[:, None, None] / ((TILE_PX - 1) / 2)
-    grid = torch.stack([(cos * x - sin * y) * step * mirror[:, None, None], (sin * x + cos * y) * step], -1)
-    return grid, zoom
+    y, x = y[None] - motion.shift[:, :1, None], x[None] - motion.shift[:, 1:, None]
+    cos, sin = motion.angle.cos()[:, None, None], motion.angle.sin()[:, None, None]
+    step = (PIXEL_MM / spacing_mm / motion.zoom)[:, None, None] / ((TILE_PX - 1) / 2)
+    grid = torch.stack([(cos * x - sin * y) * step * motion.mirror[:, None, None], (sin * x + cos * y) * step], -1)
+    return functional.grid_sample(planes, grid, mode="bilinear", padding_mode="reflection", align_corners=True)
+
+
+def to_field(hu: Tensor) -> Tensor:
+    """HU as the network sees them, see :func:`~lungsight.detect.windows.normalise_hu`."""
+    low, high = HU_RANGE
+    return ((hu - low) / (high - low)).clamp(0, 1)
+
+
+def blur_some(hu: Tensor, which: Tensor) -> Tensor:
+    """Blur those of the patches ``(n, 1, h, w)`` that are True in `which` ``(n,)`` with a 3 x 3 binomial kernel."""
+    kernel = torch.tensor([1.0, 2.0, 1.0]) / 4
+    blurred = functional.conv2d(functional.pad(hu, (1, 1, 1, 1), "replicate"), (kernel[:, None] * kernel)[None, None])
+    return torch.where(which[:, None, None, None], blurred, hu)
 
 
 def _change_hu(hu: Tensor, augment: AugmentConfig, generator: torch.Generator) -> Tensor:
     n = len(hu)
-    kernel = torch.tensor([1.0, 2.0, 1.0]) / 4
-    blurred = functional.conv2d(functional.pad(hu, (1, 1, 1, 1), "replicate"), (kernel[:, None] * kernel)[None, None])
-    hu = torch.where(torch.rand(n, 1, 1, 1, generator=generator) < augment.blur, blurred, hu)
+    hu = blur_some(hu, torch.rand(n, generator=generator) < augment.blur)
     # The square keeps most patches near the noise they have.
     sigma = augment.noise_hu * torch.rand(n, 1, 1, 1, generator=generator) ** 2
     hu = hu + sigma * torch.randn(hu.shape, generator=generator)
@@ -198,5 +213,6 @@ def _label(nodule: Tensor, unknown: Tensor, area: Tensor, known: Tensor) -> tupl
 
 def _mean_over_windows(mask: Tensor, side_px: int) -> Tensor:
     """Mean of a mask over the middle `side_px` of each window."""
-    inside = slice((FIELD_PX - side_px) // 2, PATCH_PX - (FIELD_PX - side_px) // 2)
+    edge = (FIELD_PX - side_px) // 2
+    inside = slice(edge, mask.shape[-1] - edge)
     return functional.avg_pool2d(mask[..., inside, inside], side_px, STEP_PX)[:, 0]
