@@ -47,6 +47,7 @@ def test_nodules_are_marks_in_their_series(tmp_path: Path) -> None:
     marks = read_diagnosis_marks(tmp_path)
     assert marks.marks == (Mark(SERIES_UID, PLACE, 0.875), Mark("b", PLACE, 0.875))
     assert marks.series_uids == frozenset({SERIES_UID, "b", "c"})
+    assert marks.folder_of == {SERIES_UID: tmp_path / "a", "b": tmp_path / "b", "c": tmp_path / "c"}
     assert marks.warnings == ("The CT c shows no lung: nothing is marked in it.",)
 
 

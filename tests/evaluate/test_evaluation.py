@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 
 from lungsight.errors import InputError
-from lungsight.evaluate.evaluation import DetectionEvaluation, evaluate_files, found_by_size
+from lungsight.evaluate.evaluation import evaluate_files, found_by_size
 from lungsight.evaluate.intervals import Bootstrap, Proportion
 from lungsight.evaluate.match import Finding, Mark, match_marks
-from lungsight.evaluate.patients import PatientEvaluation
 from lungsight.evaluate.roc import Table
 from lungsight.report.record import diagnosis_to_json
 from refusals import refused
@@ -37,18 +36,18 @@ def luna16(folder: Path, included: str, uids: str = "1.2\n1.3\n") -> Path:
 def test_scores_of_patients(tmp_path: Path) -> None:
     scores = write(tmp_path / "scores.csv", "patient_id,score\nb,0.2\na,0.4\n")
     evaluation = evaluate_files(scores, write(tmp_path / "truth.csv", LABELS), 0.4, FEW)
-    assert isinstance(evaluation.result, PatientEvaluation)
-    assert evaluation.result.table == Table(1, 0, 1, 1)
+    assert evaluation.patients is not None
+    assert evaluation.patients.table == Table(1, 0, 1, 1)
     assert evaluation.warnings == ("1 of 3 patients have no prediction and count as wrong: c.",)
-    assert evaluation.bootstrap == FEW
+    assert (evaluation.bootstrap, evaluation.detection, evaluation.overlap) == (FEW, None, None)
 
 
 def test_diagnoses_of_patients(tmp_path: Path) -> None:
     write(tmp_path / "out" / "a" / "diagnosis.json", diagnosis_to_json(malignant(sample_ct())))
     write(tmp_path / "out" / "b" / "diagnosis.json", diagnosis_to_json(without_nodule(sample_ct())))
     evaluation = evaluate_files(tmp_path / "out", write(tmp_path / "truth.csv", LABELS), 0.5, FEW)
-    assert isinstance(evaluation.result, PatientEvaluation)
-    assert evaluation.result.table == Table(1, 0, 1, 1)
+    assert evaluation.patients is not None
+    assert evaluation.patients.table == Table(1, 0, 1, 1)
 
 
 def test_one_class_is_told(tmp_path: Path) -> None:
@@ -60,8 +59,9 @@ def test_one_class_is_told(tmp_path: Path) -> None:
 def test_marks_in_scans(tmp_path: Path) -> None:
     marks = write(tmp_path / "marks.csv", MARKS + "1.2,1,2,3,0.9\n9.9,1,2,3,0.9\n")
     evaluation = evaluate_files(marks, luna16(tmp_path / "luna", "1.2,1,2,4,8\n1.3,1,2,4,8\n"), 0.5, FEW)
-    assert isinstance(evaluation.result, DetectionEvaluation)
-    assert evaluation.result.froc.cpm.value == 0.5
+    assert evaluation.detection is not None
+    assert evaluation.detection.froc.cpm.value == 0.5
+    assert (evaluation.bootstrap, evaluation.patients) == (FEW, None)
     assert evaluation.warnings == ("The truth does not list 1 scans with marks; they are ignored: 9.9.",)
 
 
@@ -71,8 +71,8 @@ def test_diagnoses_of_scans(tmp_path: Path) -> None:
     write(tmp_path / "out" / "a" / "diagnosis.json", diagnosis_to_json(diagnosis))
     truth = luna16(tmp_path / "luna", f"{SERIES_UID},{x},{y + 1},{z},4\n", f"{SERIES_UID}\n1.3\n")
     evaluation = evaluate_files(tmp_path / "out", truth, 0.5, FEW)
-    assert isinstance(evaluation.result, DetectionEvaluation)
-    assert evaluation.result.froc.cpm.value == 1.0
+    assert evaluation.detection is not None
+    assert evaluation.detection.froc.cpm.value == 1.0
     assert evaluation.warnings == ("1 of 2 scans have no diagnosis, all is missed there: 1.3.",)
 
 
@@ -86,17 +86,17 @@ def test_what_the_rules_drop_or_leave_open_is_told(tmp_path: Path) -> None:
 
 def test_no_marks_at_all_is_a_result(tmp_path: Path) -> None:
     marks = write(tmp_path / "marks.csv", MARKS)
-    result = evaluate_files(marks, luna16(tmp_path / "luna", "1.2,1,2,3,8\n"), 0.5, FEW).result
-    assert isinstance(result, DetectionEvaluation)
+    result = evaluate_files(marks, luna16(tmp_path / "luna", "1.2,1,2,3,8\n"), 0.5, FEW).detection
+    assert result is not None
     assert result.froc.cpm.value == 0.0
 
 
 def test_predictions_of_another_kind_than_the_truth_are_refused(tmp_path: Path) -> None:
     labels, truth = write(tmp_path / "truth.csv", LABELS), luna16(tmp_path / "luna", "")
     scores, marks = write(tmp_path / "s.csv", "patient_id,score\n"), write(tmp_path / "m.csv", MARKS)
-    with refused(InputError, "m.csv: marks in scans", "scores of patients", "LUNA16's annotations"):
+    with refused(InputError, "m.csv: marks in scans", "scores of patients", "nodules are marked"):
         evaluate_files(marks, labels, 0.5, FEW)
-    with refused(InputError, "s.csv: scores of patients", "marks in scans", "table patient_id,label"):
+    with refused(InputError, "s.csv: scores of patients", "marks in scans", "labels of patients"):
         evaluate_files(scores, truth, 0.5, FEW)
 
 

@@ -39,10 +39,10 @@ def evaluate(
     """Measure predictions against the truth, and write evaluation.html, evaluation.md and evaluation.json into OUT."""
     from lungsight.evaluate.evaluation import evaluate_files
     from lungsight.report.evaluation import check_evaluation_folder, write_evaluation
-    from lungsight.report.lines import evaluation_line
+    from lungsight.report.lines import evaluation_lines
 
     check_evaluation_folder(out, overwrite)
     with progress_bars() as progress:
         evaluation = evaluate_files(predictions, truth, vote_threshold, progress=progress)
         page = write_evaluation(evaluation, out, overwrite)
-    tell(evaluation.warnings, evaluation_line(evaluation), f"Evaluation: {page}")
+    tell(evaluation.warnings, *evaluation_lines(evaluation), f"Evaluation: {page}")

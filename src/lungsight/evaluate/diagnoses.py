@@ -87,7 +87,8 @@ def read_diagnosis_marks(folder: Path, progress: Callable[[str, float], None] = 
                 raise _corrupt(path, "a nodule without centre_lps_mm")
             x, y, z = (_number(mm, path, "centre_lps_mm") for mm in place)
             marks.append(Mark(series_uid, (x, y, z), _number(nodule.get("detection_score"), path, "detection_score")))
-    return ScanMarks(tuple(marks), frozenset(path_of), tuple(warnings))
+    folder_of = {uid: path.parent for uid, path in path_of.items()}
+    return ScanMarks(tuple(marks), frozenset(path_of), tuple(warnings), folder_of)
 
 
 def _records(folder: Path, progress: Callable[[str, float], None]) -> list[tuple[Path, dict[str, Any]]]:

@@ -1,4 +1,4 @@
-"""Files against files: predictions and truth in, an evaluation out."""
+"""Predictions against the truth, an evaluation out; with a door for files of both."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from lungsight.errors import InputError
 from lungsight.evaluate.diagnoses import read_diagnosis_marks, read_diagnosis_scores
 from lungsight.evaluate.froc import Froc, froc
 from lungsight.evaluate.intervals import Bootstrap, Proportion, ignore_progress
-from lungsight.evaluate.match import Matches, match_marks
-from lungsight.evaluate.overlap import SIZE_CLASSES, size_class
+from lungsight.evaluate.match import Finding, Matches, match_marks
+from lungsight.evaluate.overlap import SIZE_CLASSES, LesionOverlap, size_class
 from lungsight.evaluate.patients import PatientEvaluation, evaluate_patients
 from lungsight.evaluate.tables import (
     PatientLabels,
+    PatientScores,
     ScanFindings,
+    ScanMarks,
     header_of,
     read_luna16_findings,
     read_luna16_marks,
@@ -24,7 +26,17 @@ from lungsight.evaluate.tables import (
     read_patient_scores,
 )
 
-__all__ = ["DetectionEvaluation", "Evaluation", "evaluate_files", "found_by_size"]
+__all__ = [
+    "DetectionEvaluation",
+    "Evaluation",
+    "OverlapEvaluation",
+    "evaluate_files",
+    "evaluate_marks",
+    "evaluate_scores",
+    "found_by_size",
+    "read_marks",
+    "read_scores",
+]
 
 _NAMED_IN_WARNINGS = 5
 
@@ -46,24 +58,48 @@ class DetectionEvaluation:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Evaluation:
-    """What predictions are worth.
+class OverlapEvaluation:
+    """How well the regions that were found cover the lesions.
 
     Attributes
     ----------
-    result
-        Of patients or of detection, as the truth is.
+    findings
+        The nodules whose voxels are known, of all scans; those of a scan without diagnosis included.
+    lesions
+        What each shares with the regions, as many.
+    """
+
+    findings: tuple[Finding, ...]
+    lesions: tuple[LesionOverlap, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Evaluation:
+    """What predictions are worth, in the parts that the truth allows: of patients, detection or both.
+
+    Attributes
+    ----------
+    patients
+        How they are told apart; None without labels.
+    detection
+        How nodules are found; None if nobody marked any.
+    overlap
+        How regions cover them; None without regions on both sides.
     warnings
         What was missing or ignored, a sentence each.
     """
 
-    result: PatientEvaluation | DetectionEvaluation
+    patients: PatientEvaluation | None = None
+    detection: DetectionEvaluation | None = None
+    overlap: OverlapEvaluation | None = None
     warnings: tuple[str, ...] = ()
 
     @property
     def bootstrap(self) -> Bootstrap:
-        """What the intervals were made with."""
-        return self.result.bootstrap if isinstance(self.result, PatientEvaluation) else self.result.froc.bootstrap
+        """What the intervals were made with, the same in all parts."""
+        if self.patients is not None:
+            return self.patients.bootstrap
+        return Bootstrap() if self.detection is None else self.detection.froc.bootstrap
 
 
 def found_by_size(matches: Matches) -> dict[str, Proportion]:
@@ -119,26 +155,63 @@ def evaluate_files(
     progress("read", 0.0)
     if truth.is_dir():
         findings = read_luna16_findings(truth)
-        return _evaluate_detection(predictions, findings, bootstrap, progress)
+        return evaluate_marks(read_marks(predictions, progress), findings, bootstrap, progress)
     labels = read_patient_labels(truth)
-    return _evaluate_patients(predictions, labels, threshold, bootstrap, progress)
+    return evaluate_scores(read_scores(predictions, progress), labels, threshold, bootstrap, progress)
 
 
-def _evaluate_patients(
-    predictions: Path,
-    truth: PatientLabels,
-    threshold: float,
-    bootstrap: Bootstrap | None,
-    progress: Callable[[str, float], None],
-) -> Evaluation:
+def read_scores(predictions: Path, progress: Callable[[str, float], None] = ignore_progress) -> PatientScores:
+    """The score of each patient: of a folder of diagnoses, or of a CSV ``patient_id,score``.
+
+    Raises
+    ------
+    InputError
+        If it cannot be used, or it is a table of marks.
+    """
     if predictions.is_dir():
         scores = read_diagnosis_scores(predictions, progress)
     elif "seriesuid" in header_of(predictions):
-        remedy = "Give scores of patients, or the folder with LUNA16's annotations as truth."
+        remedy = "Give scores of patients, or a truth in which nodules are marked."
         raise InputError(f"{predictions}: marks in scans", "scores of patients, as the truth is of patients", remedy)
     else:
         scores = read_patient_scores(predictions)
     progress("read", 1.0)
+    return scores
+
+
+def read_marks(predictions: Path, progress: Callable[[str, float], None] = ignore_progress) -> ScanMarks:
+    """The marks in each scan: of a folder of diagnoses, or of LUNA16's CSV.
+
+    Raises
+    ------
+    InputError
+        If it cannot be used, or it is a table of patients.
+    """
+    if predictions.is_dir():
+        marks = read_diagnosis_marks(predictions, progress)
+    elif "patient_id" in header_of(predictions):
+        remedy = "Give marks in scans, or a truth with labels of patients."
+        raise InputError(f"{predictions}: scores of patients", "marks in scans, as the truth is of nodules", remedy)
+    else:
+        marks = read_luna16_marks(predictions)
+    progress("read", 1.0)
+    return marks
+
+
+def evaluate_scores(
+    scores: PatientScores,
+    truth: PatientLabels,
+    threshold: float,
+    bootstrap: Bootstrap | None = None,
+    progress: Callable[[str, float], None] = ignore_progress,
+) -> Evaluation:
+    """Measure the scores of patients; arguments and result as in :func:`evaluate_files`.
+
+    Raises
+    ------
+    InputError
+        If a patient is not in the truth.
+    """
     unknown = [patient for patient in scores.score if patient not in truth.label]
     if unknown:
         found = f"{len(unknown)} predictions are of patients who are not in the truth: {_some(unknown)}"
@@ -154,23 +227,22 @@ def _evaluate_patients(
     for kind, of in (("malignant", result.table.sensitivity.of), ("benign", result.table.specificity.of)):
         if not of:
             warnings += (f"No patient is {kind}: what needs both kinds is not defined.",)
-    return Evaluation(result, warnings)
+    return Evaluation(patients=result, warnings=warnings)
 
 
-def _evaluate_detection(
-    predictions: Path,
+def evaluate_marks(
+    marks: ScanMarks,
     truth: ScanFindings,
-    bootstrap: Bootstrap | None,
-    progress: Callable[[str, float], None],
+    bootstrap: Bootstrap | None = None,
+    progress: Callable[[str, float], None] = ignore_progress,
 ) -> Evaluation:
-    if predictions.is_dir():
-        marks = read_diagnosis_marks(predictions, progress)
-    elif "patient_id" in header_of(predictions):
-        remedy = "Give marks in scans, or a table patient_id,label as truth."
-        raise InputError(f"{predictions}: scores of patients", "marks in scans, as the truth is of nodules", remedy)
-    else:
-        marks = read_luna16_marks(predictions)
-    progress("read", 1.0)
+    """Measure marks in scans; arguments and result as in :func:`evaluate_files`.
+
+    Raises
+    ------
+    InputError
+        If no mark lies in a listed scan.
+    """
     listed = set(truth.series_uids)
     strange = sorted({mark.series_uid for mark in marks.marks} - listed)
     if strange and not any(mark.series_uid in listed for mark in marks.marks):
@@ -187,7 +259,7 @@ def _evaluate_detection(
         warnings += ("There is no nodule in the listed scans: sensitivity and CPM are not defined.",)
     if result.n_over_limit:
         warnings += (f"{result.n_over_limit} marks were dropped in scans with more than the rules allow.",)
-    return Evaluation(DetectionEvaluation(result, froc(result, bootstrap, progress)), warnings)
+    return Evaluation(detection=DetectionEvaluation(result, froc(result, bootstrap, progress)), warnings=warnings)
 
 
 def _some(names: tuple[str, ...] | list[str]) -> str:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+
+from lungsight.findings import Region
 
 __all__ = ["SIZE_CLASSES", "LesionOverlap", "PooledOverlap", "SizeClass", "measure_overlap", "pool", "size_class"]
 
@@ -46,12 +47,12 @@ class LesionOverlap:
     Attributes
     ----------
     diameter_mm
-        Of the lesion.
+        Of the lesion; None if it is not known.
     lesion_mm3, found_mm3, shared_mm3
         Volume of the lesion, of all found regions that touch it, and of what both share.
     """
 
-    diameter_mm: float
+    diameter_mm: float | None
     lesion_mm3: float
     found_mm3: float
     shared_mm3: float
@@ -104,77 +105,84 @@ def size_class(diameter_mm: float) -> SizeClass:
 
 
 def measure_overlap(
-    found: NDArray[np.integer],
-    lesions: NDArray[np.integer],
+    found: Sequence[Region],
+    lesions: Sequence[Region],
     spacing_zyx_mm: tuple[float, float, float],
-    diameters_mm: Sequence[float],
+    diameters_mm: Sequence[float | None],
 ) -> tuple[LesionOverlap, ...]:
     """Compare the regions found in a CT with its lesions.
 
     Parameters
     ----------
     found
-        Shape ``(slices, rows, columns)``: 0 outside, the region's number, from 1, inside.
+        No two share a voxel; may be empty.
     lesions
-        The same shape: 0 outside, 1 to ``n`` in the lesions; each has a voxel.
+        On the same grid.
     spacing_zyx_mm
         Voxel spacing.
     diameters_mm
-        Of the ``n`` lesions.
+        Of the lesions, as many; None where one is not known.
 
     Returns
     -------
     tuple of LesionOverlap
-        Of the ``n`` lesions, in order. A region that touches two lesions counts for both; one that touches none is the
+        Of the lesions, in order. A region that touches two lesions counts for both; one that touches none is the
         business of detection (:mod:`lungsight.evaluate.froc`). No lesion: empty.
 
     Raises
     ------
     ValueError
-        If the shapes differ or the lesions are not numbered 1 to ``n``.
+        If there are more or fewer diameters than lesions.
 
     Examples
     --------
     A region of four voxels covers one of the two voxels of a lesion: 2 * 1 / (2 + 4).
 
-    >>> found, lesions = np.array([[[1, 1, 1, 1, 0]]]), np.array([[[0, 0, 0, 1, 1]]])
-    >>> round(measure_overlap(found, lesions, (1.0, 1.0, 1.0), [1.5])[0].dice, 4)
+    >>> found, lesion = Region((0, 0, 0), np.ones((1, 1, 4), bool)), Region((0, 0, 3), np.ones((1, 1, 2), bool))
+    >>> round(measure_overlap([found], [lesion], (1.0, 1.0, 1.0), [1.5])[0].dice, 4)
     0.3333
     """
-    if found.shape != lesions.shape or found.ndim != 3:
-        raise ValueError(f"found and lesions have shapes {found.shape} and {lesions.shape}, expected the same 3D shape")
-    numbers = np.unique(lesions[lesions != 0]).tolist()
-    if numbers != list(range(1, len(diameters_mm) + 1)):
-        raise ValueError(f"lesions are numbered {numbers}, expected 1 to {len(diameters_mm)}")
     voxel_mm3 = math.prod(spacing_zyx_mm)
-    region_voxels = np.bincount(found.ravel())
     measured = []
-    for number, diameter_mm in enumerate(diameters_mm, start=1):
-        in_lesion = found[lesions == number]
-        touching = np.unique(in_lesion[in_lesion != 0])
+    for lesion, diameter_mm in zip(lesions, diameters_mm, strict=True):
+        shared = [_shared_voxels(region, lesion) for region in found]
+        touching = [int(region.mask.sum()) for region, voxels in zip(found, shared, strict=True) if voxels]
         measured.append(
             LesionOverlap(
-                diameter_mm=float(diameter_mm),
-                lesion_mm3=len(in_lesion) * voxel_mm3,
-                found_mm3=int(region_voxels[touching].sum()) * voxel_mm3,
-                shared_mm3=int(np.count_nonzero(in_lesion)) * voxel_mm3,
+                diameter_mm=None if diameter_mm is None else float(diameter_mm),
+                lesion_mm3=int(lesion.mask.sum()) * voxel_mm3,
+                found_mm3=sum(touching) * voxel_mm3,
+                shared_mm3=sum(shared) * voxel_mm3,
             )
         )
     return tuple(measured)
 
 
 def pool(overlaps: Sequence[LesionOverlap]) -> dict[str, PooledOverlap]:
-    """The lesions together: ``"all"``, then each of `SIZE_CLASSES` by name, empty ones included.
+    """The lesions together: ``"all"``, then each of `SIZE_CLASSES` by name and ``"unknown"``, empty ones included.
 
     Examples
     --------
     >>> pool([LesionOverlap(8.0, 300.0, 100.0, 100.0)])["6-10 mm"].dice
     0.5
     """
+    names = ["unknown" if o.diameter_mm is None else size_class(o.diameter_mm).name for o in overlaps]
     pooled = {"all": _pooled(overlaps)}
-    for each in SIZE_CLASSES:
-        pooled[each.name] = _pooled([o for o in overlaps if size_class(o.diameter_mm) is each])
+    for name in (*(each.name for each in SIZE_CLASSES), "unknown"):
+        pooled[name] = _pooled([o for o, of in zip(overlaps, names, strict=True) if of == name])
     return pooled
+
+
+def _shared_voxels(one: Region, other: Region) -> int:
+    start = np.maximum(one.start_zyx, other.start_zyx)
+    stop = np.minimum(one.stop_zyx, other.stop_zyx)
+    if (start >= stop).any():
+        return 0
+    cuts = (
+        region.mask[tuple(slice(a, b) for a, b in zip(start - region.start_zyx, stop - region.start_zyx, strict=True))]
+        for region in (one, other)
+    )
+    return int(np.count_nonzero(np.logical_and(*cuts)))
 
 
 def _pooled(overlaps: Sequence[LesionOverlap]) -> PooledOverlap:

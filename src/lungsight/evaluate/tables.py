@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -62,11 +62,15 @@ class ScanFindings:
 
 @dataclass(frozen=True, slots=True)
 class ScanMarks:
-    """Predictions: what a system marked, in which scans it looked (None: not told), and what should be known of it."""
+    """Predictions: what a system marked, in which scans it looked (None: not told), and what should be known of it.
+
+    Of diagnoses `folder_of` tells where that of each scan lies.
+    """
 
     marks: tuple[Mark, ...]
     series_uids: frozenset[str] | None = None
     warnings: tuple[str, ...] = ()
+    folder_of: Mapping[str, Path] = field(default_factory=dict)
 
 
 def read_patient_labels(path: Path) -> PatientLabels:

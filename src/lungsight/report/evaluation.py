@@ -12,6 +12,7 @@ import jinja2
 
 from lungsight import __version__
 from lungsight.evaluate.evaluation import Evaluation
+from lungsight.report.compared import ComparedSlice
 from lungsight.report.figures import FigureTable, evaluation_plots, evaluation_record, evaluation_tables
 from lungsight.report.plots import plot_svg
 from lungsight.report.staging import check_folder, staged_folder
@@ -32,17 +33,21 @@ def check_evaluation_folder(folder: str | Path, overwrite: bool = False) -> None
     check_folder(Path(folder), overwrite, _OWNED)
 
 
-def write_evaluation(evaluation: Evaluation, folder: str | Path, overwrite: bool = False) -> Path:
+def write_evaluation(
+    evaluation: Evaluation, folder: str | Path, overwrite: bool = False, slices: Sequence[ComparedSlice] = ()
+) -> Path:
     """Write ``evaluation.json``, ``evaluation.md`` and ``evaluation.html``; all of them, or nothing.
 
     Parameters
     ----------
     evaluation
-        Of patients or of detection. Its numbers may name patients and series as the tables did.
+        Its numbers may name patients and series as the truth does.
     folder
         Should not exist; its parents are made.
     overwrite
         Replace an earlier evaluation. A folder that holds anything else is refused all the same.
+    slices
+        Shown in the page, in their order.
 
     Returns
     -------
@@ -61,11 +66,14 @@ def write_evaluation(evaluation: Evaluation, folder: str | Path, overwrite: bool
         (staged / "evaluation.json").write_text(text + "\n", "utf-8")
         tables = evaluation_tables(evaluation)
         (staged / "evaluation.md").write_text(_markdown(tables, evaluation.warnings), "utf-8")
-        (staged / "evaluation.html").write_text(_html(evaluation, tables, datetime.now().astimezone()), "utf-8")
+        page = _html(evaluation, tables, slices, datetime.now().astimezone())
+        (staged / "evaluation.html").write_text(page, "utf-8")
     return folder / "evaluation.html"
 
 
-def _html(evaluation: Evaluation, tables: Sequence[FigureTable], made: datetime) -> str:
+def _html(
+    evaluation: Evaluation, tables: Sequence[FigureTable], slices: Sequence[ComparedSlice], made: datetime
+) -> str:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("lungsight.report"),
         autoescape=True,
@@ -77,6 +85,7 @@ def _html(evaluation: Evaluation, tables: Sequence[FigureTable], made: datetime)
     return environment.get_template("evaluation.html").render(
         tables=tables,
         plots=plots,
+        slices=slices,
         warnings=evaluation.warnings,
         bootstrap=evaluation.bootstrap,
         made=made,

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from lungsight.evaluate.evaluation import DetectionEvaluation, Evaluation, found_by_size
+from lungsight.evaluate.evaluation import DetectionEvaluation, Evaluation, OverlapEvaluation, found_by_size
 from lungsight.evaluate.froc import FP_RATES
 from lungsight.evaluate.intervals import Estimate, Proportion
 from lungsight.evaluate.match import MAX_MARKS_PER_SCAN, UNKNOWN_DIAMETER_MM
+from lungsight.evaluate.overlap import pool
 from lungsight.evaluate.patients import PatientEvaluation
 from lungsight.evaluate.roc import Table
 from lungsight.report.plots import Axis, Band, Line, Plot
@@ -34,27 +35,36 @@ class FigureTable:
 
 def evaluation_record(evaluation: Evaluation, version: str) -> dict[str, Any]:
     """Every number of an evaluation as plain dicts, lists, strings and numbers; None where one is not defined."""
-    result = evaluation.result
-    body = _patient_record(result) if isinstance(result, PatientEvaluation) else _detection_record(result)
-    return {"version": version, **body, "warnings": list(evaluation.warnings)}
+    patients, detection, overlap = evaluation.patients, evaluation.detection, evaluation.overlap
+    return {
+        "version": version,
+        "patients": None if patients is None else _patient_record(patients),
+        "detection": None if detection is None else _detection_record(detection),
+        "overlap": None if overlap is None else _overlap_record(overlap),
+        "warnings": list(evaluation.warnings),
+    }
 
 
 def evaluation_tables(evaluation: Evaluation) -> tuple[FigureTable, ...]:
     """The figures as a paper prints them: three decimals and 95 % intervals; a dash where one is not defined."""
-    result = evaluation.result
-    return _patient_tables(result) if isinstance(result, PatientEvaluation) else _detection_tables(result)
+    return (
+        *(_patient_tables(evaluation.patients) if evaluation.patients else ()),
+        *(_detection_tables(evaluation.detection) if evaluation.detection else ()),
+        *((_overlap_table(evaluation.overlap),) if evaluation.overlap else ()),
+    )
 
 
 def evaluation_plots(evaluation: Evaluation) -> tuple[Plot, ...]:
     """ROC, operating points and reliability of patients; FROC of detection. Empty if there is nothing to draw."""
-    result = evaluation.result
-    return _patient_plots(result) if isinstance(result, PatientEvaluation) else _detection_plots(result)
+    return (
+        *(_patient_plots(evaluation.patients) if evaluation.patients else ()),
+        *(_detection_plots(evaluation.detection) if evaluation.detection else ()),
+    )
 
 
 def _patient_record(result: PatientEvaluation) -> dict[str, Any]:
     curve = result.curve
     return {
-        "kind": "patients",
         "n_patients": len(result.patient_ids),
         "n_malignant": int(result.label.sum()),
         "missing": list(result.missing),
@@ -82,7 +92,6 @@ def _patient_record(result: PatientEvaluation) -> dict[str, Any]:
 def _detection_record(result: DetectionEvaluation) -> dict[str, Any]:
     matches, froc = result.matches, result.froc
     return {
-        "kind": "detection",
         "rules": {"max_marks_per_scan": MAX_MARKS_PER_SCAN, "unknown_diameter_mm": UNKNOWN_DIAMETER_MM},
         "n_scans": len(matches.series_uids),
         "n_nodules": len(matches.nodules),
@@ -112,6 +121,21 @@ def _detection_record(result: DetectionEvaluation) -> dict[str, Any]:
                 "score": score,
             }
             for nodule, score in zip(matches.nodules, _finite(matches.nodule_score), strict=True)
+        ],
+    }
+
+
+def _overlap_record(result: OverlapEvaluation) -> dict[str, Any]:
+    return {
+        "by_size": {name: asdict(pooled) for name, pooled in pool(result.lesions).items()},
+        "lesions": [
+            {
+                "series_uid": finding.series_uid,
+                "centre_lps_mm": list(finding.centre_lps_mm),
+                **asdict(lesion),
+                "dice": lesion.dice,
+            }
+            for finding, lesion in zip(result.findings, result.lesions, strict=True)
         ],
     }
 
@@ -194,6 +218,16 @@ def _detection_tables(result: DetectionEvaluation) -> tuple[FigureTable, ...]:
         FigureTable("Nodules hit by any mark, by size", _FIGURE_COLUMNS, tuple(sizes)),
         FigureTable("Marks", ("What", "Number"), tuple(marks)),
     )
+
+
+def _overlap_table(result: OverlapEvaluation) -> FigureTable:
+    rows = [
+        (name, str(of.n_lesions), str(of.n_touched), _cell(of.mean_dice), _cell(of.dice))
+        for name, of in pool(result.lesions).items()
+        if of.n_lesions or name == "all"
+    ]
+    columns = ("Size", "Lesions", "Touched by a ROI", "Mean Dice per lesion", "Dice of the summed volumes")
+    return FigureTable("Overlap of ROI and lesion, by size", columns, tuple(rows))
 
 
 def _patient_plots(result: PatientEvaluation) -> tuple[Plot, ...]:

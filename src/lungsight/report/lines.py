@@ -5,10 +5,10 @@ from __future__ import annotations
 from lungsight.ct.read import Inspection, SeriesInfo
 from lungsight.evaluate.evaluation import Evaluation
 from lungsight.evaluate.intervals import Estimate
-from lungsight.evaluate.patients import PatientEvaluation
+from lungsight.evaluate.overlap import pool
 from lungsight.findings import Diagnosis
 
-__all__ = ["diagnosis_line", "evaluation_line", "inspection_lines"]
+__all__ = ["diagnosis_line", "evaluation_lines", "inspection_lines"]
 
 
 def diagnosis_line(diagnosis: Diagnosis) -> str:
@@ -23,16 +23,23 @@ def diagnosis_line(diagnosis: Diagnosis) -> str:
     return f"{diagnosis.verdict.value}: {'; '.join(parts)}"
 
 
-def evaluation_line(evaluation: Evaluation) -> str:
-    """The one or two figures that matter most, with their intervals."""
-    result = evaluation.result
-    if isinstance(result, PatientEvaluation):
-        accuracy = result.table.accuracy
-        parts = [f"accuracy {_figure(accuracy.wilson())}", f"AUC {_figure(result.auc)}"]
-        return f"{accuracy.hits} of {accuracy.of} patients right: {'; '.join(parts)}"
-    found = sum(score > float("-inf") for score in result.matches.nodule_score.tolist())
-    scans = len(result.matches.series_uids)
-    return f"{found} of {len(result.matches.nodules)} nodules hit in {scans} scans: CPM {_figure(result.froc.cpm)}"
+def evaluation_lines(evaluation: Evaluation) -> list[str]:
+    """The one or two figures that matter most of each part, with their intervals; a line for each part."""
+    lines = []
+    if evaluation.patients is not None:
+        accuracy, auc = evaluation.patients.table.accuracy, evaluation.patients.auc
+        parts = f"accuracy {_figure(accuracy.wilson())}; AUC {_figure(auc)}"
+        lines.append(f"{accuracy.hits} of {accuracy.of} patients right: {parts}")
+    if evaluation.detection is not None:
+        matches, cpm = evaluation.detection.matches, evaluation.detection.froc.cpm
+        hit = sum(score > float("-inf") for score in matches.nodule_score.tolist())
+        scans = len(matches.series_uids)
+        lines.append(f"{hit} of {len(matches.nodules)} nodules hit in {scans} scans: CPM {_figure(cpm)}")
+    if evaluation.overlap is not None:
+        lesions = pool(evaluation.overlap.lesions)["all"]
+        dice = _figure(Estimate(lesions.mean_dice))
+        lines.append(f"{lesions.n_touched} of {lesions.n_lesions} lesions touched by a ROI: mean Dice {dice}")
+    return lines
 
 
 def inspection_lines(inspection: Inspection) -> list[str]:

@@ -14,6 +14,7 @@ from lungsight.findings import Region
 
 __all__ = [
     "LUNG",
+    "MASK_BLUE",
     "ROI_RED",
     "SOFT_TISSUE",
     "DisplayWindow",
@@ -27,6 +28,8 @@ __all__ = [
 
 ROI_RED = (230, 25, 25)
 """The colour of a ROI's outline, RGB; its inside is tinted with it."""
+MASK_BLUE = (0, 150, 255)
+"""The same for what an expert marked."""
 _TINT = 0.32
 """Share of the red in the inside of a ROI: enough to be seen, little enough to see the nodule through it."""
 
@@ -112,7 +115,9 @@ def slice_mask(regions: Sequence[Region], slice_index: int, shape: tuple[int, in
     return mask
 
 
-def draw_roi(grey: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
+def draw_roi(
+    grey: NDArray[np.uint8], mask: NDArray[np.bool_], colour: tuple[int, int, int] = ROI_RED
+) -> NDArray[np.uint8]:
     """The ROI in red over a grey picture: a translucent inside and a full outline.
 
     Parameters
@@ -121,6 +126,8 @@ def draw_roi(grey: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.uin
         Shape ``(rows, columns)``.
     mask
         The same shape. The outline is the mask's own outermost pixels, so nothing outside the mask is touched.
+    colour
+        RGB.
 
     Returns
     -------
@@ -147,10 +154,10 @@ def draw_roi(grey: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.uin
     if grey.shape != mask.shape:
         raise ValueError(f"the picture has shape {grey.shape}, the mask {mask.shape}")
     picture = np.repeat(grey[..., None], 3, axis=2)
-    red = np.array(ROI_RED, np.float32)
-    picture[mask] = (picture[mask] * (1 - _TINT) + red * _TINT + 0.5).astype(np.uint8)
+    tint = np.array(colour, np.float32)
+    picture[mask] = (picture[mask] * (1 - _TINT) + tint * _TINT + 0.5).astype(np.uint8)
     # A ROI that is cut by the picture's border is closed there too.
-    picture[mask & ~ndimage.binary_erosion(mask, np.ones((3, 3)), border_value=0)] = ROI_RED
+    picture[mask & ~ndimage.binary_erosion(mask, np.ones((3, 3)), border_value=0)] = colour
     return picture
 
 
@@ -159,6 +166,7 @@ def roi_picture(
     mask: NDArray[np.bool_],
     spacing_mm: tuple[float, float],
     longest: int | None = None,
+    colour: tuple[int, int, int] = ROI_RED,
 ) -> NDArray[np.uint8]:
     """A slice, or a part of it, in the lung window with the ROI in red and with square pixels.
 
@@ -170,6 +178,8 @@ def roi_picture(
         The same shape. Without a True pixel the picture stays grey.
     spacing_mm, longest
         As in :func:`display_shape`.
+    colour
+        As in :func:`draw_roi`.
 
     Returns
     -------
@@ -181,7 +191,7 @@ def roi_picture(
     if (height, width) != grey.shape:
         grey = np.asarray(Image.fromarray(grey).resize((width, height), Image.Resampling.BILINEAR))
         mask = np.asarray(Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST))
-    return draw_roi(grey, mask)
+    return draw_roi(grey, mask, colour)
 
 
 def display_shape(
