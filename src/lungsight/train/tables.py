@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lungsight.errors import CorruptFileError, InputError
 
-__all__ = ["Row", "read_labels", "read_table"]
+__all__ = ["Row", "read_labels", "read_patient_ids", "read_table"]
 
 _REMEDY = "Take the table that came with the dataset, or correct that line."
 
@@ -137,3 +137,16 @@ def read_labels(path: Path, patient_column: str, label_column: str) -> dict[str,
             raise CorruptFileError(f"{row.place}: {patient_id} for the second time", "one line a patient", _REMEDY)
         labels[patient_id] = row.flag(label_column)
     return labels
+
+
+def read_patient_ids(path: Path) -> frozenset[str]:
+    """The patients a table names, in the column ``patient_id``; a patient may have many lines.
+
+    Raises
+    ------
+    InputError
+        If the table cannot be read, see :func:`read_table`.
+    CorruptFileError
+        If a line names none.
+    """
+    return frozenset(row.text("patient_id") for row in read_table(path, ("patient_id",)))
