@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 CONSTRAINTS := requirements/ci.txt
-DEVELOPING := .[dev,train,metaimage]
+DEVELOPING := .[dev,train,metaimage,serve]
 
 # A stamp is younger than the files an environment was made from, or the environment is brought up to date.
 USING_STAMP := $(VENV)/.using
