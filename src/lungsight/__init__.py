@@ -7,6 +7,7 @@
                           └──── detect (windows | segments) ──> Candidate, …
                                                                    │ diagnose
               report.html, diagnosis.json <──write_report── Diagnosis(Nodule, …)
+                    DICOM SEG, DICOM SR <──write_seg, write_sr──┘
 
 >>> import lungsight
 >>> diagnose = lungsight.load_pipeline("windows")      # doctest: +SKIP
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from lungsight.errors import LungsightError
     from lungsight.findings import Candidate, Diagnosis, Nodule, Verdict
     from lungsight.pipeline import load_pipeline
+    from lungsight.report.dicom.files import write_seg, write_sr
     from lungsight.report.page import write_report
 
 __version__ = "0.1.0"
@@ -44,6 +46,8 @@ __all__ = [
     "read_ct",
     "segment_lungs",
     "write_report",
+    "write_seg",
+    "write_sr",
 ]
 
 # Each name is imported when it is first used, so that `import lungsight` stays light.
@@ -59,6 +63,8 @@ _HOMES = {
     "read_ct": "lungsight.ct.read",
     "segment_lungs": "lungsight.detect.lungs",
     "write_report": "lungsight.report.page",
+    "write_seg": "lungsight.report.dicom.files",
+    "write_sr": "lungsight.report.dicom.files",
 }
 
 

@@ -212,6 +212,8 @@ class Provenance:
         Every setting in force, as nested tables of plain values.
     seconds
         Wall-clock time of each step.
+    calibrated
+        Whether the malignancy scores were calibrated to be probabilities.
     """
 
     series_uid: str | None
@@ -220,6 +222,7 @@ class Provenance:
     engine: str
     config: Mapping[str, Any]
     seconds: Mapping[str, float]
+    calibrated: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,10 +27,11 @@ from lungsight.ct.series import (
     group_series,
     orientation_name,
 )
+from lungsight.ct.slices import SliceStack
 from lungsight.ct.volume import CTVolume, SourceInstance
 from lungsight.errors import CorruptFileError, InputError, NoCTSeriesError
 
-__all__ = ["Inspection", "SeriesInfo", "inspect_series", "read_ct"]
+__all__ = ["Inspection", "SeriesInfo", "inspect_series", "open_series", "read_ct"]
 
 
 _CHECK = "Check the path, the permissions and the space left for temporary files."
@@ -115,6 +116,32 @@ def read_ct(path: str | Path, series_uid: str | None = None) -> CTVolume:
             tuple(SourceInstance(s.sop_instance_uid, s.instance_number, s.frame_number) for s in stack.slices),
             (*choice, *chosen.warnings, *plausible_hu(hu)),
         )
+
+
+@contextmanager
+def open_series(path: str | Path, series_uid: str) -> Iterator[SliceStack]:
+    """The slices of one DICOM series, as long as their files are there: those of a zip are removed afterwards.
+
+    Parameters
+    ----------
+    path
+        A folder, DICOM file, DICOMDIR or zip, as for :func:`read_ct`.
+    series_uid
+        Series Instance UID.
+
+    Yields
+    ------
+    SliceStack
+        The slices that :func:`read_ct` reads for that series, in its order.
+
+    Raises
+    ------
+    InputError
+        As :func:`read_ct`.
+    """
+    with _dicom_series(Path(path)) as found:
+        chosen, _ = choose_series(found, series_uid)
+        yield chosen.stack
 
 
 def inspect_series(path: str | Path, series_uid: str | None = None) -> Inspection:

@@ -15,14 +15,16 @@ from lungsight.findings import Diagnosis, Nodule, Verdict
 from lungsight.report.overlay import LUNG, ROI_RED, SOFT_TISSUE, outline_path, roi_picture, slice_mask
 from lungsight.report.pictures import crop_box, jpeg_uri, series_uris, window_table
 
-__all__ = ["render_html", "roi_slices"]
+__all__ = ["HEADLINES", "meaning_of", "render_html", "roi_slices"]
 
-_HEADLINES = {
+HEADLINES = {
     Verdict.MALIGNANT: "Malignant",
     Verdict.BENIGN: "Benign",
     Verdict.NO_NODULE: "No nodule found",
     Verdict.INDETERMINATE: "Indeterminate",
 }
+"""The verdict, as people are told it first."""
+
 _SCORE_MEANINGS = {
     "windows": "The score is the share of the ROI's windows that the network labelled malignant; the patient's score "
     "is that share over all ROIs.",
@@ -72,8 +74,8 @@ def render_html(diagnosis: Diagnosis, ct: CTVolume, made: datetime) -> str:
         diagnosis=diagnosis,
         ct=ct,
         made=made,
-        headline=_HEADLINES[diagnosis.verdict],
-        meaning=_meaning(diagnosis),
+        headline=HEADLINES[diagnosis.verdict],
+        meaning=meaning_of(diagnosis),
         score_meaning=_SCORE_MEANINGS.get(diagnosis.system, "Higher looks more malignant."),
         threshold=_threshold(diagnosis),
         nodules=[_nodule(number, nodule, diagnosis, ct) for number, nodule in enumerate(diagnosis.nodules, start=1)],
@@ -90,7 +92,8 @@ def render_html(diagnosis: Diagnosis, ct: CTVolume, made: datetime) -> str:
     )
 
 
-def _meaning(diagnosis: Diagnosis) -> str:
+def meaning_of(diagnosis: Diagnosis) -> str:
+    """What the verdict means, as a sentence or two."""
     if diagnosis.verdict is Verdict.INDETERMINATE:
         return "No lung was found in this CT, so nothing could be searched. This is not a finding of health."
     if diagnosis.verdict is Verdict.NO_NODULE:
