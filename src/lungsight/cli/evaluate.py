@@ -27,7 +27,8 @@ def evaluate(
         Path,
         typer.Argument(
             metavar="TRUTH",
-            help="CSV patient_id,label, or folder with LUNA16's annotations(_excluded).csv and seriesuids.csv.",
+            help="Dataset: CTs with masks and labels.csv, LIDC-IDRI, LUNA16, DSB2017. Or CSV patient_id,label, or "
+            "folder with LUNA16's annotations(_excluded).csv and seriesuids.csv.",
         ),
     ],
     out: Annotated[Path, typer.Option("-o", "--out", metavar="OUT", help="Folder for the result; should not exist.")],
@@ -37,12 +38,13 @@ def evaluate(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier evaluation in OUT.")] = False,
 ) -> None:
     """Measure predictions against the truth, and write evaluation.html, evaluation.md and evaluation.json into OUT."""
-    from lungsight.evaluate.evaluation import evaluate_files
+    from lungsight.comparison import compare
     from lungsight.report.evaluation import check_evaluation_folder, write_evaluation
     from lungsight.report.lines import evaluation_lines
 
     check_evaluation_folder(out, overwrite)
     with progress_bars() as progress:
-        evaluation = evaluate_files(predictions, truth, vote_threshold, progress=progress)
-        page = write_evaluation(evaluation, out, overwrite)
+        compared = compare(predictions, truth, vote_threshold, progress=progress)
+        evaluation = compared.evaluation
+        page = write_evaluation(evaluation, out, overwrite, compared.slices)
     tell(evaluation.warnings, *evaluation_lines(evaluation), f"Evaluation: {page}")
