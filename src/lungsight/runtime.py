@@ -13,11 +13,15 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from lungsight.errors import WeightsError
 
-__all__ = ["Network", "load_network", "shipped_weights"]
+__all__ = ["DENSE", "WINDOW_BY_WINDOW", "Network", "load_network", "shipped_weights"]
+
+DENSE, WINDOW_BY_WINDOW = "dense", "window by window"
+"""A card's ``form``: the network takes a whole field (also where the card has none), or each window by itself."""
 
 Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
@@ -108,7 +112,31 @@ def load_network(folder: Path, *, exact: bool = False) -> Network:
         raise WeightsError(
             f"{onnx} cannot be loaded: {error}", "an ONNX network", "Export the network again."
         ) from error
+    if card.get("form", DENSE) == WINDOW_BY_WINDOW:
+        run = _window_by_window(run, *_window_sides(card, card_path))
     return _Loaded(sha256, card, engine, run)
+
+
+def _window_sides(card: dict[str, Any], card_path: Path) -> tuple[int, int]:
+    try:
+        return int(card["input"]["field_px"]), int(card["input"]["step_px"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise WeightsError(
+            f"{card_path} does not tell field_px and step_px of its input",
+            "both, for a network that sees its windows one by one",
+            "Export the network again.",
+        ) from error
+
+
+def _window_by_window(run: Run, field_px: int, step_px: int) -> Run:
+    """Run a network on each window of a field, a row of windows at a time; the answer has the form of a dense one."""
+
+    def run_each(field: NDArray[np.float32]) -> NDArray[np.float32]:
+        windows = sliding_window_view(field[0, 0], (field_px, field_px))[::step_px, ::step_px]
+        rows = [run(np.ascontiguousarray(row[:, None]))[:, :, 0, 0].T for row in windows]
+        return np.stack(rows, 1)[None]
+
+    return run_each
 
 
 def _open_onnxruntime(content: bytes) -> tuple[Run, str]:

@@ -32,6 +32,7 @@ __all__ = [
     "WindowNetwork",
     "label_windows",
     "normalise_hu",
+    "pixels_in_windows",
     "sample_slice",
     "score_windows",
     "window_counts",
@@ -228,7 +229,12 @@ def score_windows(
 
 
 def windows_touching(mask: NDArray[np.bool_], spacing_mm: tuple[float, float]) -> NDArray[np.bool_]:
-    """Which windows of a slice have at least one pixel of the mask.
+    """Which windows of a slice have at least one pixel of the mask; as :func:`pixels_in_windows`."""
+    return pixels_in_windows(mask, spacing_mm) > 0
+
+
+def pixels_in_windows(mask: NDArray[np.bool_], spacing_mm: tuple[float, float]) -> NDArray[np.int32]:
+    """How many pixels of the mask each window of a slice has.
 
     Parameters
     ----------
@@ -240,21 +246,19 @@ def windows_touching(mask: NDArray[np.bool_], spacing_mm: tuple[float, float]) -
     Returns
     -------
     ndarray
-        Shape of :func:`window_counts`.
+        Shape of :func:`window_counts`; source pixels, those whose centres lie in the window.
     """
-    touching = mask
+    inside = mask.astype(np.int32)
     for axis, count in enumerate(window_counts((mask.shape[0], mask.shape[1]), spacing_mm)):
         per_pixel = working_pixel_mm(spacing_mm[axis]) / spacing_mm[axis]
         starts = np.arange(count) * STEP_PX
         size = mask.shape[axis]
-        # The source pixels whose centres lie in the window; counted with a running sum.
         first = np.minimum(np.ceil((starts - 0.5) * per_pixel).clip(0), size).astype(np.intp)
         last = np.minimum(np.ceil((starts + WINDOW_PX - 0.5) * per_pixel), size).astype(np.intp)
-        total = np.concatenate(
-            [np.zeros_like(touching.take([0], axis), np.int32), touching.cumsum(axis, np.int32)], axis
-        )
-        touching = total.take(last, axis) > total.take(first, axis)
-    return touching
+        # Counted with a running sum.
+        total = np.concatenate([np.zeros_like(inside.take([0], axis)), inside.cumsum(axis, np.int32)], axis)
+        inside = total.take(last, axis) - total.take(first, axis)
+    return inside
 
 
 def field_of_windows(image: NDArray[np.float32], rows: slice, columns: slice) -> NDArray[np.float32]:

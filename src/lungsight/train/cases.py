@@ -1,8 +1,8 @@
 """Training cases of the `windows` network: patches of several windows, augmented, labelled by a stated rule.
 
 A patch is most often 88 x 88 working pixels, which is 3 x 3 windows whose trunk is computed once. It is sampled from a
-*tile*, a 128 x 128 px piece of a slice at the source's own resolution, with one linear interpolation that does resampling
-to the working pixel, zoom, rotation, flip and shift together, on the pixels and on the outlines alike.
+*tile*, a 128 x 128 px piece of a slice at the source's own resolution, with one linear interpolation that does
+resampling to the working pixel, zoom, rotation, flip and shift together, on the pixels and on the outlines alike.
 
 The rule for a window's label looks at its core, the 30 x 30 px in its middle: the window is a ROI if its core holds
 half of a nodule's area in the slice, or a third of the core is nodule; not ROI if it holds a tenth or less; in between

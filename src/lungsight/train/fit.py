@@ -1,72 +1,78 @@
-"""The training loop: batches in, averaged weights out; a killed run goes on where its last checkpoint stands."""
+"""The training loop: batches in, averaged weights out; a killed run ends with the weights of one that was not."""
 
 from __future__ import annotations
 
-import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, Protocol, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from lungsight.train.networks import PatchCNN
+from lungsight.errors import CorruptFileError
+from lungsight.train.networks import WindowModule
+from lungsight.train.recipe import FitConfig
 
-__all__ = ["FitConfig", "fit"]
+__all__ = ["CHECKPOINT", "Batch", "FitConfig", "Stateful", "Told", "fit"]
 
+CHECKPOINT = "checkpoint.pt"
 Batch = tuple[Tensor, Tensor, Tensor]
+"""Fields ``(n, 1, h, w)``, targets ``(n, 3, rows, columns)`` and weights ``(n, rows, columns)``."""
+Network = TypeVar("Network", bound=WindowModule)
 
 
 @dataclass(frozen=True, slots=True)
-class FitConfig:
-    """How a network is fitted.
+class Told:
+    """What is told of a run from time to time.
 
     Attributes
     ----------
-    batches
-        Number of batches.
-    learning_rate
-        Greatest rate of AdamW; it rises over `warm_up` batches and falls to zero along a cosine.
-    warm_up
-        Batches until the greatest rate is reached.
-    weight_decay
-        Of AdamW.
-    averaging
-        The weights used in the end are a running mean of the weights at each batch; the share that is kept a batch.
-    dropout_ramp
-        Batches over which the dropout rises from nothing to the network's rates: with all of it from the start, the
-        loss takes twice as long to leave that of guessing.
-    bfloat16
-        Compute convolutions and products in bfloat16 (weights stay float32).
-    checkpoint_every
-        Batches between two checkpoints.
-    seed
-        Of the first weights and the dropout.
+    batch, batches
+        Done, and in all.
+    loss, accuracy
+        Mean over the batches since this was told last.
+    left_s
+        About how long it will still take.
+    validation
+        Loss and accuracy of the averaged network on the patients kept aside, where they were scored.
+    checkpoint
+        Whether a checkpoint follows.
     """
 
-    batches: int = 1600
-    learning_rate: float = 4e-4
-    warm_up: int = 40
-    weight_decay: float = 1e-4
-    averaging: float = 0.995
-    dropout_ramp: int = 500
-    bfloat16: bool = True
-    checkpoint_every: int = 100
-    seed: int = 1
+    batch: int
+    batches: int
+    loss: float
+    accuracy: float
+    left_s: float
+    validation: tuple[float, float] | None = None
+    checkpoint: bool = False
+
+
+class Stateful(Protocol):
+    """Whatever goes into the checkpoint."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """All of it, as tensors, numbers, text and containers of these."""
+
+    def load_state_dict(self, state_dict: dict[str, Any], /) -> object:
+        """Go on from there."""
 
 
 def fit(
-    network: PatchCNN,
-    next_batch: Callable[[int, PatchCNN], Batch],
+    network: Network,
+    next_batch: Callable[[int, WindowModule], Batch],
     config: FitConfig,
     run: Path,
-    say: Callable[[str], None],
-) -> PatchCNN:
+    tell: Callable[[Told], None],
+    *,
+    keep: Mapping[str, Stateful] | None = None,
+    validation: Callable[[], Iterable[Batch]] = tuple,
+) -> Network:
     """Fit a window network to soft targets with cross-entropy.
 
     Parameters
@@ -74,81 +80,124 @@ def fit(
     network
         Its weights are changed.
     next_batch
-        Takes the batch's number and the averaged network (to mine hard cases with); gives fields ``(n, 1, h, w)``,
-        targets ``(n, 3, rows, columns)`` and weights ``(n, rows, columns)``. The same number must give the same batch.
+        Takes the batch's number and the averaged network (to mine hard cases with). The same number and the same state
+        (see `keep`) must give the same batch.
     config
         How.
     run
-        Folder of the checkpoint and of the log, one JSON line every 20 batches.
-    say
+        Folder of ``checkpoint.pt``, from which an interrupted run goes on, and of the weights that are kept
+        (``weights-000400.pt``). A finished run is not run again.
+    tell
         Told of the progress.
+    keep
+        What else must be as it was when the run goes on: the false alarms that `next_batch` draws from.
+    validation
+        Gives the batches that are scored at each checkpoint; none by default.
 
     Returns
     -------
-    PatchCNN
+    WindowModule
         The averaged network, ready for use.
+
+    Raises
+    ------
+    CorruptFileError
+        If the checkpoint is damaged or of another network.
+
+    Notes
+    -----
+    On the same machine with as many threads, an interrupted run ends with exactly the weights of an unbroken one.
     """
     run.mkdir(parents=True, exist_ok=True)
-    checkpoint = run / "checkpoint.pt"
     torch.manual_seed(config.seed)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     averaged = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.averaging))  # type: ignore[no-untyped-call]
-    optimizer = torch.optim.AdamW(network.parameters(), config.learning_rate, weight_decay=config.weight_decay)
+    optimizer = _optimizer(network, config)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, config))
-    state = {"network": network, "averaged": averaged, "optimizer": optimizer, "schedule": schedule}
-    first = _resume(checkpoint, state)
-    sums, summed, since = torch.zeros(2), 0, time.monotonic()
+    state = {"network": network, "averaged": averaged, "optimizer": optimizer, "schedule": schedule, **(keep or {})}
+    first = _resume(run / CHECKPOINT, state)
     rates = {layer: layer.p for layer in network.modules() if isinstance(layer, nn.Dropout)}
+    sums, since = [], time.monotonic()
     for step in range(first, config.batches):
         for layer, rate in rates.items():
-            layer.p = rate * min(1.0, step / config.dropout_ramp)
-        sums += _step(network.train(), next_batch(step, cast(PatchCNN, averaged.module)), optimizer, config)
-        summed += 1
+            layer.p = rate * (min(1.0, step / config.dropout_ramp) if config.dropout_ramp else 1.0)
+        shown = cast(WindowModule, averaged.module).eval()
+        sums.append(_step(network.train(), next_batch(step, shown), optimizer, config))
         schedule.step()
         averaged.update_parameters(network)
         done = step + 1
-        if done % 20 == 0:
-            loss, accuracy = (sums / summed).tolist()
+        last = done == config.batches
+        at_checkpoint = last or done % config.checkpoint_every == 0
+        if at_checkpoint or done % config.tell_every == 0:
+            scored = _validate(shown, validation(), config) if at_checkpoint else None
             left_s = (time.monotonic() - since) / (done - first) * (config.batches - done)
-            say(f"{run.name}: batch {done}/{config.batches}, loss {loss:.3f}, accuracy {accuracy:.3f}, {left_s:.0f} s")
-            with (run / "log.jsonl").open("a", encoding="utf-8") as log:
-                log.write(json.dumps({"batch": done, "loss": loss, "accuracy": accuracy}) + "\n")
-            sums, summed = torch.zeros(2), 0
-        if done % config.checkpoint_every == 0 or done == config.batches:
-            _save(checkpoint, state, done, config)
-    return cast(PatchCNN, averaged.module).eval()
+            loss, accuracy = torch.stack(sums).mean(0).tolist()
+            tell(Told(done, config.batches, loss, accuracy, left_s, scored, at_checkpoint))
+            sums = []
+        if at_checkpoint:
+            if done // config.checkpoint_every % config.keep_every == 0 and not last:
+                _write(run / f"weights-{done:06}.pt", shown.state_dict())
+            _save(run / CHECKPOINT, state, done, config)
+    return cast(Network, averaged.module).eval()
 
 
-def _step(network: PatchCNN, batch: Batch, optimizer: torch.optim.Optimizer, config: FitConfig) -> Tensor:
+def _optimizer(network: nn.Module, config: FitConfig) -> torch.optim.Optimizer:
+    kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
+    return kind(network.parameters(), config.learning_rate, weight_decay=config.weight_decay)
+
+
+def _step(network: WindowModule, batch: Batch, optimizer: torch.optim.Optimizer, config: FitConfig) -> Tensor:
+    loss, right, seen = _loss(network, batch, config)
+    seen = seen.clamp(min=1)
+    optimizer.zero_grad()
+    (loss / seen).backward()  # type: ignore[no-untyped-call]
+    optimizer.step()
+    return torch.stack([loss.detach() / seen, right / seen])
+
+
+def _loss(network: WindowModule, batch: Batch, config: FitConfig) -> tuple[Tensor, Tensor, Tensor]:
+    """Sums over the windows learned from: loss, right answers, windows."""
     field, target, weight = batch
     with torch.autocast("cpu", torch.bfloat16, enabled=config.bfloat16):
         logits = network.windows(field.contiguous(memory_format=torch.channels_last)).float()
     each = -(target * functional.log_softmax(logits, 1)).sum(1)
-    loss = (each * weight).sum() / weight.sum().clamp(min=1)
-    optimizer.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]
-    optimizer.step()
-    right = ((logits.argmax(1) == target.argmax(1)) * weight).sum() / weight.sum().clamp(min=1)
-    return torch.stack([loss.detach(), right])
+    right = (logits.argmax(1) == target.argmax(1)) * weight
+    return (each * weight).sum(), right.sum(), weight.sum()
+
+
+def _validate(network: WindowModule, batches: Iterable[Batch], config: FitConfig) -> tuple[float, float] | None:
+    with torch.inference_mode():
+        sums = [torch.stack(_loss(network, batch, config)) for batch in batches]
+    loss, right, seen = torch.stack(sums).sum(0).tolist() if sums else (0.0, 0.0, 0.0)
+    return (loss / seen, right / seen) if seen else None
 
 
 def _rate(step: int, config: FitConfig) -> float:
-    warm = min(1.0, (step + 1) / config.warm_up)
-    return warm * 0.5 * (1 + math.cos(math.pi * step / config.batches))
+    warm = min(1.0, (step + 1) / max(1, config.warm_up))
+    return warm * (0.5 * (1 + math.cos(math.pi * step / config.batches)) if config.schedule == "cosine" else 1.0)
 
 
-def _save(path: Path, state: dict[str, object], done: int, config: FitConfig) -> None:
+def _save(path: Path, state: Mapping[str, Any], done: int, config: FitConfig) -> None:
+    parts = {name: part.state_dict() for name, part in state.items()}
+    _write(path, {"done": done, "config": asdict(config), "random": torch.get_rng_state(), **parts})
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
     temporary = path.with_suffix(".part")
-    parts = {name: part.state_dict() for name, part in state.items()}  # type: ignore[attr-defined]
-    torch.save({"done": done, "config": asdict(config), "random": torch.get_rng_state(), **parts}, temporary)
+    torch.save(content, temporary)
     temporary.replace(path)
 
 
-def _resume(path: Path, state: dict[str, object]) -> int:
+def _resume(path: Path, state: Mapping[str, Any]) -> int:
     if not path.exists():
         return 0
-    saved = torch.load(path, weights_only=True)
-    for name, part in state.items():
-        part.load_state_dict(saved[name])  # type: ignore[attr-defined]
-    torch.set_rng_state(saved["random"])
+    try:
+        saved = torch.load(path, weights_only=True)
+        for name, part in state.items():
+            part.load_state_dict(saved[name])
+        torch.set_rng_state(saved["random"])
+    except (RuntimeError, ValueError, KeyError, EOFError, OSError) as error:
+        raise CorruptFileError(
+            f"{path}: {error}", "a checkpoint of this network", "Delete it and the stage begins anew."
+        ) from error
     return int(saved["done"])

@@ -1,0 +1,293 @@
+"""A training run as a folder: cases, checkpoints, log and curves, and in the end a network that Lungsight can use.
+
+.. code-block:: text
+
+    run/
+    ├── recipe.toml, run.json   what was asked for
+    ├── cases/                  see lungsight.train.store; may be deleted when the run is done
+    ├── stage1/ …               checkpoint.pt, from which an interrupted run goes on; weights-000400.pt, early ones
+    ├── log.jsonl, curves.png, tensorboard/
+    └── model.onnx, card.json, weights.pt
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lungsight import __version__
+from lungsight.detect.windows import FIELD_PX, HU_RANGE, PIXEL_MM, STEP_PX, WINDOW_PX
+from lungsight.errors import InputError, LungsightError, OutputError
+from lungsight.train.build import build_cases
+from lungsight.train.draw import PatchDrawer
+from lungsight.train.export import export_windows, form_of, write_weights
+from lungsight.train.fit import Batch, fit
+from lungsight.train.grid import WindowDrawer
+from lungsight.train.journal import Journal
+from lungsight.train.networks import WindowModule, network_of
+from lungsight.train.recipe import PatchDraw, Recipe
+from lungsight.train.recipes import recipe_from_toml, recipe_to_toml
+from lungsight.train.split import folds
+from lungsight.train.store import Cases
+from lungsight.train.truth import read_truth
+
+__all__ = ["Fold", "check_run", "parse_fold", "train_windows"]
+
+_RECIPE, _RUN = "recipe.toml", "run.json"
+_VALIDATION = 1
+"""Told to the drawers' seeds: what the patients kept aside are drawn with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """The patients that are kept aside: the `number`-th of `count` parts, counted from 1."""
+
+    number: int
+    count: int
+
+
+def parse_fold(text: str) -> Fold:
+    """A fold as it is typed.
+
+    Raises
+    ------
+    ValueError
+        If it is none.
+
+    Examples
+    --------
+    >>> parse_fold("2/3")
+    Fold(number=2, count=3)
+    """
+    number, _, count = text.partition("/")
+    if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count) and int(count) > 1):
+        raise ValueError(f"{text!r} is no fold, expected K/N with K from 1 to N and N over 1")
+    return Fold(int(number), int(count))
+
+
+def check_run(run: Path, *, resume: bool) -> None:
+    """Refuse a folder that holds another run, or to resume where there is none.
+
+    Raises
+    ------
+    OutputError
+        If so.
+    """
+    if resume and not (run / _RUN).is_file():
+        raise OutputError(f"{run} holds no training run", "a run that was begun", "Leave out --resume to begin it.")
+    if not resume and (run.is_symlink() or run.exists()):
+        raise OutputError(
+            f"{run} exists",
+            "a folder that does not exist yet",
+            "Say --resume to go on with that run, or choose another.",
+        )
+
+
+def train_windows(
+    truth: Path,
+    run: Path,
+    recipe: Recipe | None = None,
+    fold: Fold | None = None,
+    *,
+    resume: bool = False,
+    say: Callable[[str], None] = lambda _: None,
+    progress: Callable[[str, float], None] = lambda _step, _share: None,
+) -> Path:
+    """Train a window network on a dataset.
+
+    Parameters
+    ----------
+    truth
+        Any dataset with outlines that :func:`~lungsight.train.truth.read_truth` knows.
+    run
+        Folder of the run; should not exist unless it is resumed.
+    recipe
+        None: that of the run that is resumed.
+    fold
+        The patients kept aside for validation; None takes the recipe's share, or the resumed run's fold.
+    resume
+        Go on where the run was interrupted; on the same machine with as many threads it ends with the same weights.
+    say
+        Takes lines for people.
+    progress
+        Told of the reading of the CTs: the step's name and the share done.
+
+    Returns
+    -------
+    Path
+        The run's folder; ``load_pipeline(weights=folder)`` takes it.
+
+    Raises
+    ------
+    InputError
+        If the dataset has no outlines or lacks a class, see :func:`~lungsight.train.build.build_cases`.
+    OutputError
+        See :func:`check_run`; or if what is resumed was begun with another recipe, fold or dataset.
+    """
+    check_run(run, resume=resume)
+    patients = read_truth(truth)
+    recipe, fold = _resumed(run, recipe, fold) if resume else _begun(run, recipe, fold)
+    try:
+        cases = build_cases(patients, recipe, run / "cases", lambda share: progress("cases", share))
+    except LungsightError:
+        if not resume:
+            shutil.rmtree(run)
+        raise
+    for warning in cases.warnings:
+        say(f"warning: {warning}")
+    learned, aside = _split(cases, recipe, fold)
+    say(f"{len(learned)} patients to learn from, {len(aside)} kept aside")
+    journal = Journal(run, tuple(stage.fit.batches for stage in recipe.stages), say)
+    torch.manual_seed(recipe.stages[0].fit.seed)
+    network = network_of(recipe.network, recipe.padding)
+    for number, stage in enumerate(recipe.stages):
+        drawer = _drawer(cases, learned, recipe, number)
+        keep = {"drawer": drawer} if isinstance(drawer, PatchDrawer) else {}
+        network = fit(
+            network,
+            drawer,
+            stage.fit,
+            run / f"stage{number + 1}",
+            journal.stage(number),
+            keep=keep,
+            validation=_validation(cases, aside, recipe, number),
+        )
+    journal.close()
+    _export(network, run, recipe, cases, learned, journal)
+    return run
+
+
+def _begun(run: Path, recipe: Recipe | None, fold: Fold | None) -> tuple[Recipe, Fold | None]:
+    if recipe is None:
+        raise ValueError("a new run needs a recipe")
+    try:
+        run.mkdir(parents=True)
+        (run / _RECIPE).write_text(recipe_to_toml(recipe), "utf-8")
+        asked = {"version": __version__, "fold": None if fold is None else asdict(fold)}
+        (run / _RUN).write_text(json.dumps(asked, indent=1) + "\n", "utf-8")
+    except OSError as error:
+        raise OutputError(
+            f"{run} cannot be written: {error.strerror or error}", "a place with room", "Choose another folder."
+        ) from error
+    return recipe, fold
+
+
+def _resumed(run: Path, recipe: Recipe | None, fold: Fold | None) -> tuple[Recipe, Fold | None]:
+    begun = recipe_from_toml(run / _RECIPE)
+    asked = json.loads((run / _RUN).read_text("utf-8"))
+    of_run = None if asked["fold"] is None else Fold(**asked["fold"])
+    remedy = "Leave out what differs, or begin another run."
+    if recipe is not None and recipe != begun:
+        raise OutputError(f"another recipe than that of {run}", f"what {run / _RECIPE} says", remedy)
+    if fold is not None and fold != of_run:
+        raise OutputError(f"fold {fold.number}/{fold.count}", f"{of_run}, as {run} was begun", remedy)
+    return begun, of_run
+
+
+def _split(cases: Cases, recipe: Recipe, fold: Fold | None) -> tuple[frozenset[str], frozenset[str]]:
+    """The patients to learn from, and those kept aside."""
+    everyone = [patient["patient_id"] for patient in cases.patients]
+    if fold is None and recipe.validation == 0:
+        return frozenset(everyone), frozenset()
+    count = len(set(everyone))
+    if fold is None:
+        # The first of as many parts as make the share, at least one patient.
+        position = folds(everyone, count, recipe.seed)
+        aside = {p for p, k in position.items() if k < max(1, round(recipe.validation * count))}
+    else:
+        if count < fold.count:
+            raise InputError(f"{count} patients", f"at least {fold.count}, one a fold", "Ask for fewer folds.")
+        aside = {p for p, k in folds(everyone, fold.count, recipe.seed).items() if k == fold.number - 1}
+    return frozenset(everyone) - aside, frozenset(aside)
+
+
+def _drawer(cases: Cases, patients: frozenset[str], recipe: Recipe, number: int) -> PatchDrawer | WindowDrawer:
+    draw = recipe.stages[number].draw
+    seed = (recipe.seed, number)
+    lungs = cases.lungs_of(patients)
+    try:
+        if isinstance(draw, PatchDraw):
+            return PatchDrawer(cases.nodules_of(patients), lungs, draw, recipe.augment, seed)
+        return WindowDrawer(lungs, draw, recipe.augment, seed)
+    except ValueError as error:
+        raise InputError(
+            f"{len(patients)} patients to learn from: {error}",
+            "benign and malignant nodules, and lungs, among the patients to learn from",
+            "Add patients, keep fewer aside, or correct the labels.",
+        ) from error
+
+
+def _validation(cases: Cases, patients: frozenset[str], recipe: Recipe, number: int) -> Callable[[], Iterable[Batch]]:
+    """Batches of the patients kept aside, the same ones each time, without augmentation; none if they lack a class."""
+    draw = recipe.stages[number].draw
+    seed = (recipe.seed, number, _VALIDATION)
+    nodules, lungs = cases.nodules_of(patients), cases.lungs_of(patients)
+    drawer: PatchDrawer | WindowDrawer
+    if isinstance(draw, PatchDraw):
+        benign, malignant = (int(chances.any()) for chances in nodules.class_chances())
+        if not (benign or malignant or lungs):
+            return tuple
+        draw = dataclasses.replace(
+            draw,
+            benign=benign * draw.benign,
+            malignant=malignant * draw.malignant,
+            lungs=draw.lungs if lungs else 0,
+            far=0,
+        )
+        drawer = PatchDrawer(nodules, lungs, draw, None, seed)
+    else:
+        try:
+            drawer = WindowDrawer(lungs, draw, None, seed)
+        except ValueError:
+            return tuple
+    drawn = drawer.draw if isinstance(drawer, PatchDrawer) else drawer
+    return lambda: (drawn(step) for step in range(recipe.validation_batches))
+
+
+def _export(
+    network: WindowModule, run: Path, recipe: Recipe, cases: Cases, learned: frozenset[str], journal: Journal
+) -> None:
+    temporary = run / "weights.part"
+    torch.save(network.state_dict(), temporary)
+    os.replace(temporary, run / "weights.pt")  # noqa: PTH105 (as everywhere: whole or not at all)
+    write_weights(run, export_windows(network), run_card(network, recipe, cases, learned, journal.records))
+
+
+def run_card(
+    network: WindowModule, recipe: Recipe, cases: Cases, learned: frozenset[str], records: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """What is known of a network that a user trained. Patients are counted, not named."""
+    table = json.loads(json.dumps(asdict(recipe)))
+    scored = [record for record in records if "validation_loss" in record]
+    return {
+        "name": "windows",
+        "task": "says of a 50 x 50 px window of a chest CT slice: not ROI, benign ROI or malignant ROI",
+        "score": "a score, not a probability: it was not calibrated",
+        "architecture": recipe.network,
+        "padding": network.padding,
+        "form": form_of(network),
+        "input": {
+            "window_px": WINDOW_PX,
+            "step_px": STEP_PX,
+            "field_px": FIELD_PX,
+            "pixel_mm": None if recipe.pixel == "native" else PIXEL_MM,
+            "hu_range": list(HU_RANGE),
+        },
+        "data": {
+            "patients": len(learned),
+            "nodules": sum(nodule["patient_id"] in learned for nodule in cases.nodules),
+            "patients kept aside": len({patient["patient_id"] for patient in cases.patients} - learned),
+        },
+        "validation": {key: scored[-1][key] for key in ("validation_loss", "validation_accuracy")} if scored else None,
+        "recipe": table,
+        "made_by": f"lungsight train windows, version {__version__}",
+        "limits": "Research use only, not a medical device.",
+    }
