@@ -12,7 +12,8 @@ from lungsight.report.staging import staged_folder
 from lungsight.train.donors import Donor
 from lungsight.train.hosts import HostFiles, load_host
 from lungsight.train.paste import Host
-from lungsight.train.simulate import Kind, SimulationConfig, VirtualPatient, host_of, simulate_patient
+from lungsight.train.simulate import SimulationConfig, host_of, simulate_patient
+from lungsight.train.virtual import Kind, VirtualPatient
 from lungsight.train.virtual_dicom import patient_id_of, write_patient, write_tables
 
 __all__ = ["OWNED", "write_virtual_patients"]
@@ -20,7 +21,7 @@ __all__ = ["OWNED", "write_virtual_patients"]
 LEAST_OPEN = 0.1
 """Share of its lungs that must be free of lesions, or a CT hosts nothing."""
 
-OWNED = re.compile(r"(labels|patients|nodules)\.csv|SIM-\d{4,}/(ct|mask)/\d{4}\.dcm")
+OWNED = re.compile(r"(labels|patients|nodules)\.csv|SIM-\d{4,}/(ct|mask|lesions)/\d{4}\.dcm")
 """Every file of an earlier simulation; nothing else is ever replaced."""
 
 Progress = Callable[[str, float], None]
@@ -41,7 +42,8 @@ def write_virtual_patients(
     Parameters
     ----------
     out
-        Gets ``SIM-0001/ct/`` and ``mask/`` and so on, ``labels.csv``, ``patients.csv`` and ``nodules.csv``.
+        Gets ``SIM-0001/ct/``, ``mask/`` and ``lesions/`` and so on, and the tables ``labels.csv``, ``patients.csv`` and
+        ``nodules.csv``.
     hosts
         CTs to draw from; one at a time is in memory, and the next if there are controls.
     donors

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from lungsight.ct.volume import CTVolume
-from lungsight.train.stamp import LUNG_AT_MOST_HU, LUNG_HU, Stamp, clean_noise_hu, fine_structure
+from lungsight.train.stamp import LUNG_AT_MOST_HU, LUNG_HU, Stamp, fine_structure, noise_of_lung
 
 __all__ = ["Host", "find_place", "hu_step", "kept_slices", "paste", "slab_weights", "thicken"]
 
@@ -121,13 +122,14 @@ def paste(
     clean = lungs[wide] & (place < LUNG_AT_MOST_HU)
     lung_hu = float(np.median(place[clean])) if clean.any() else LUNG_HU
     fine = fine_structure(place)
-    noise_hu = clean_noise_hu(fine, clean)
+    noise_hu = noise_of_lung(place, clean)
     there = place[inner]
     stamped = stamp.hu + (lung_hu - stamp.lung_hu) * stamp.lung_share
     if noise_hu is not None and stamp.noise_hu is not None:
         if stamp.noise_hu > noise_hu:
             most_hu = NOISE_AT_MOST * stamp.noise_hu
-            excess = np.clip(fine_structure(stamped), -most_hu, most_hu)
+            # Against the median, which leaves edges where they are.
+            excess = np.clip(stamped - ndimage.median_filter(stamped, (1, 3, 3)), -most_hu, most_hu)
             stamped = stamped - excess * (1 - noise_hu / stamp.noise_hu)
         elif noise_hu > 0:
             most_hu = NOISE_AT_MOST * noise_hu

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-__all__ = ["Piece", "Stamp", "clean_noise_hu", "cut_stamp", "fine_structure", "resample_weights", "resampled"]
+__all__ = ["Piece", "Stamp", "cut_stamp", "fine_structure", "noise_of_lung", "resample_weights", "resampled"]
 
 OPAQUE_MM = 0.75
 """Up to this distance from the mask a stamp covers its place wholly: the blurred edge of a nodule belongs to it."""
@@ -150,8 +150,7 @@ def cut_stamp(piece: Piece, spacing_zyx_mm: Triple) -> Stamp:
     mask_share = resampled(piece.mask, weights)
     noise_hu: float | None = 0.0
     if not piece.noiseless:
-        clean = resampled(beside, whole) > 0.99
-        noise_hu = clean_noise_hu(fine_structure(resampled(piece.hu, whole)), clean)
+        noise_hu = noise_of_lung(resampled(piece.hu, whole), resampled(beside, whole) > 0.99)
     used = covered > 1e-3
     box = ndimage.find_objects(used.astype(np.int8))[0]
     z, y, x = (at - side.start for at, side in zip(middle, box, strict=True))
@@ -203,8 +202,13 @@ def fine_structure(hu: NDArray[np.floating]) -> NDArray[np.float64]:
     return fine
 
 
-def clean_noise_hu(fine: NDArray[np.float64], clean: NDArray[np.bool_]) -> float | None:
-    """Standard deviation of fine structure over clean lung, robust against vessels; None over too little of it."""
+def noise_of_lung(hu: NDArray[np.floating], lung: NDArray[np.bool_]) -> float | None:
+    """Standard deviation of the fine structure of lung two pixels or more from tissue; None if there is little of it.
+
+    The edge of a vessel or of the pleura is fine structure too, and no noise.
+    """
+    fine = fine_structure(hu)
+    clean = lung & (ndimage.maximum_filter(hu - fine, (1, 5, 5)) < LUNG_AT_MOST_HU)
     return _spread(fine[clean]) if clean.sum() >= CLEAN_VOXELS else None
 
 

@@ -23,7 +23,7 @@ from pydicom.valuerep import DSfloat
 from lungsight import __version__
 from lungsight.ct.volume import CTVolume
 from lungsight.train.contest import CONTEST_LABELS
-from lungsight.train.simulate import Insertion, VirtualPatient
+from lungsight.train.virtual import Insertion, VirtualPatient
 
 __all__ = ["NODULES_TABLE", "PATIENTS_TABLE", "patient_id_of", "write_patient", "write_tables"]
 
@@ -31,6 +31,7 @@ NODULES_TABLE = "nodules.csv"
 PATIENTS_TABLE = "patients.csv"
 
 _DESCRIPTION = "Simulated: nodules of other patients set into a chest CT; no real patient"
+_MASKS = {"mask": (2, "Masks of the nodules set in"), "lesions": (3, "Masks of lesions of the host")}
 _NODULE_COLUMNS = (
     "patient_id",
     "kind",
@@ -65,21 +66,27 @@ def write_patient(folder: Path, patient: VirtualPatient) -> None:
     Parameters
     ----------
     folder
-        Gets ``ct/`` and ``mask/``, a file a slice; must be empty or absent.
+        Gets ``ct/`` and ``mask/``, a file a slice, and ``lesions/`` with a file for each slice that shows a lesion of
+        the host, if there are any; must be empty or absent.
     patient
         The same patient gives the same files, UIDs included, and another patient others.
     """
     # UIDs follow the content: what was drawn from other CTs with the same seed is another patient.
-    digest = hashlib.sha256(patient.ct.hu.tobytes() + patient.ct.affine.tobytes() + patient.mask.tobytes()).hexdigest()
-    for name, layers in (("ct", patient.ct.hu), ("mask", patient.mask)):
-        (folder / name).mkdir(parents=True)
-        for index, layer in enumerate(layers):
-            dataset = _slice(patient, digest, index)
-            if name == "ct":
-                _as_ct(dataset, patient.ct, digest, layer)
+    content = [patient.ct.hu, patient.ct.affine, patient.mask, patient.lesions]
+    digest = hashlib.sha256(b"".join(array.tobytes() for array in content)).hexdigest()
+    name = patient_id_of(patient.number)
+    every = range(len(patient.ct.hu))
+    diseased = np.flatnonzero(patient.lesions.any((1, 2))).tolist()
+    for kind, slices in (("ct", every), ("mask", every), ("lesions", diseased)):
+        if slices:
+            (folder / kind).mkdir(parents=True)
+        for index in slices:
+            dataset = _slice(patient.ct, name, digest, index)
+            if kind == "ct":
+                _as_ct(dataset, patient.ct, digest, patient.ct.hu[index])
             else:
-                _as_mask(dataset, digest, layer)
-            dataset.save_as(folder / name / f"{index + 1:04}.dcm", enforce_file_format=True)
+                _as_mask(dataset, digest, kind, (patient.mask if kind == "mask" else patient.lesions)[index])
+            dataset.save_as(folder / kind / f"{index + 1:04}.dcm", enforce_file_format=True)
 
 
 def write_tables(folder: Path, patients: Sequence[tuple[str, dict[str, object], tuple[Insertion, ...]]]) -> None:
@@ -127,11 +134,9 @@ def _write(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]])
         writer.writerows(rows)
 
 
-def _slice(patient: VirtualPatient, digest: str, index: int) -> Dataset:
-    """What CT and mask of a slice have in common."""
-    name = patient_id_of(patient.number)
-    affine = patient.ct.affine
-    _, row_spacing_mm, column_spacing_mm = patient.ct.spacing_zyx_mm
+def _slice(ct: CTVolume, name: str, digest: str, index: int) -> Dataset:
+    """What CT and masks of a slice have in common."""
+    _, row_spacing_mm, column_spacing_mm = ct.spacing_zyx_mm
     dataset = Dataset()
     dataset.SpecificCharacterSet = "ISO_IR 192"
     dataset.PatientID, dataset.PatientName = name, name.replace("-", "^")
@@ -147,10 +152,10 @@ def _slice(patient: VirtualPatient, digest: str, index: int) -> Dataset:
     dataset.PatientComments = "Simulated patient"
     dataset.BodyPartExamined = "CHEST"
     dataset.InstanceNumber = index + 1
-    dataset.Rows, dataset.Columns = patient.ct.shape[1:]
+    dataset.Rows, dataset.Columns = ct.shape[1:]
     dataset.PixelSpacing = _decimals([row_spacing_mm, column_spacing_mm])
-    dataset.ImageOrientationPatient = _decimals([*_unit(affine[:3, 2]), *_unit(affine[:3, 1])])
-    dataset.ImagePositionPatient = _decimals(patient.ct.to_lps((index, 0, 0)))
+    dataset.ImageOrientationPatient = _decimals([*_unit(ct.affine[:3, 2]), *_unit(ct.affine[:3, 1])])
+    dataset.ImagePositionPatient = _decimals(ct.to_lps((index, 0, 0)))
     dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
     dataset.file_meta = FileMetaDataset()
     return dataset
@@ -169,15 +174,15 @@ def _as_ct(dataset: Dataset, ct: CTVolume, digest: str, hu: NDArray[np.generic])
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
 
 
-def _as_mask(dataset: Dataset, digest: str, mask: NDArray[np.generic]) -> None:
+def _as_mask(dataset: Dataset, digest: str, kind: str, mask: NDArray[np.generic]) -> None:
     source = Dataset()
     source.ReferencedSOPClassUID = CTImageStorage
     source.ReferencedSOPInstanceUID = _uid(digest, "ct", dataset.InstanceNumber)
     dataset.SourceImageSequence = DicomSequence([source])
     dataset.SOPClassUID, dataset.Modality, dataset.ConversionType = SecondaryCaptureImageStorage, "OT", "WSD"
-    dataset.SOPInstanceUID = _uid(digest, "mask", dataset.InstanceNumber)
-    dataset.SeriesInstanceUID, dataset.SeriesNumber = _uid(digest, "mask"), 2
-    dataset.SeriesDescription = "Masks of the nodules set in"
+    dataset.SOPInstanceUID = _uid(digest, kind, dataset.InstanceNumber)
+    dataset.SeriesInstanceUID = _uid(digest, kind)
+    dataset.SeriesNumber, dataset.SeriesDescription = _MASKS[kind]
     dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 8, 8, 7, 0
     pixels = (mask.astype(np.uint8) * 255).tobytes()
     dataset.PixelData = pixels + b"\0" * (len(pixels) % 2)
