@@ -14,7 +14,7 @@ from lungsight.config import Config, WindowsConfig
 from lungsight.ct.read import read_ct
 from lungsight.ct.volume import CTVolume
 from lungsight.errors import InputError, WeightsError
-from lungsight.findings import Diagnosis, Verdict
+from lungsight.findings import Density, Diagnosis, Nodule, Verdict
 from lungsight.pipeline import Pipeline, load_pipeline
 from lungsight.runtime import Network, shipped_weights
 from phantom import Body, Sphere, instance_uid, series_uid, thorax, write_series
@@ -87,6 +87,21 @@ def test_the_nodule_is_found_where_it_lies_in_the_patient(orientation: str, tmp_
     nodule_zyx = np.rint(ct.to_zyx(MALIGNANT.centre_lps_mm)).astype(int)
     assert region.mask[tuple(nodule_zyx - region.start_zyx)]
     assert ct.hu[region.box][region.mask].max() > 150
+    assert_measured_as_drawn(nodule, ct)
+
+
+def assert_measured_as_drawn(nodule: Nodule, ct: CTVolume) -> None:
+    """A sphere of 22 mm at the foot of the right lung, in voxels of 5 x 2.8 x 2.8 mm."""
+    mask, measured = nodule.mask, nodule.measurements
+    assert mask is not None
+    assert measured is not None
+    middle_lps = ct.to_lps(np.argwhere(mask.mask).mean(0) + mask.start_zyx)
+    assert middle_lps == pytest.approx(MALIGNANT.centre_lps_mm, abs=1.4)
+    # Half a voxel.
+    assert measured.mean_diameter_mm == pytest.approx(22, abs=1.4)
+    assert measured.volume_mm3 == pytest.approx(np.pi / 6 * 22**3, rel=0.12)
+    assert measured.volume_mm3 == pytest.approx(mask.mask.sum() * 5 * 2.8 * 2.8)
+    assert (measured.density, measured.side, measured.zone) == (Density.SOLID, "right", "lower")
 
 
 def test_every_orientation_says_the_same() -> None:
@@ -99,6 +114,7 @@ def test_every_orientation_says_the_same() -> None:
             assert nodule.candidate.location.lps_mm == pytest.approx(like.candidate.location.lps_mm, abs=1e-6)
             assert nodule.candidate.region.mask.sum() == like.candidate.region.mask.sum()
             assert nodule.malignancy_score == like.malignancy_score
+            assert nodule.measurements == like.measurements
 
 
 def test_the_threshold_decides_between_benign_and_malignant() -> None:
@@ -142,13 +158,15 @@ def test_provenance_is_complete(tmp_path: Path) -> None:
     assert provenance.version == __version__
     assert provenance.weights_sha256 == "5" * 64
     assert provenance.config == dataclasses.asdict(config)
-    assert list(provenance.seconds) == ["lungs", "detect", "vote"]
+    assert list(provenance.seconds) == ["lungs", "detect", "vote", "measure"]
     assert min(provenance.seconds.values()) >= 0
     assert [(step, share) for step, share in told if share in (0, 1) and step != "detect"] == [
         ("lungs", 0.0),
         ("lungs", 1.0),
         ("vote", 0.0),
         ("vote", 1.0),
+        ("measure", 0.0),
+        ("measure", 1.0),
     ]
     shares = [share for step, share in told if step == "detect"]
     assert shares == sorted(shares)

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from lungsight import __version__
 from lungsight.config import Config
@@ -18,10 +18,12 @@ from lungsight.ct.volume import CTVolume
 from lungsight.detect.lungs import segment_lungs
 from lungsight.detect.rois import agree_across_slices, find_rois
 from lungsight.detect.windows import label_windows, score_windows
+from lungsight.diagnose.measure import find_landmarks, measure_nodule
+from lungsight.diagnose.outline import outline_nodule
 from lungsight.diagnose.points import judge_point
 from lungsight.diagnose.vote import malignant_share, verdict_of
 from lungsight.errors import InputError
-from lungsight.findings import Candidate, Diagnosis, Nodule, Provenance
+from lungsight.findings import Diagnosis, Nodule, Provenance
 from lungsight.runtime import Network, load_network, shipped_weights
 
 __all__ = ["SYSTEMS", "Pipeline", "load_pipeline"]
@@ -32,7 +34,7 @@ Progress = Callable[[str, float], None]
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
-    """The `windows` system (Asan Medical Center contest): windows -> label map -> ROIs -> vote.
+    """The `windows` system (Asan Medical Center contest): windows -> label map -> ROIs -> vote -> masks.
 
     Attributes
     ----------
@@ -75,10 +77,11 @@ class Pipeline:
             labels = label_windows(windows, settings.roi_score)
             rois = find_rois(upright, windows, labels, settings)
         with _Clock("vote", seconds, tell):
-            nodules = tuple(
-                Nodule(_on_source(roi.candidate, ct, turn), malignant_share([roi.labels]) or 0.0) for roi in rois
-            )
+            judged = tuple(Nodule(roi.candidate, malignant_share([roi.labels]) or 0.0) for roi in rois)
             score = malignant_share([roi.labels for roi in rois])
+        with _Clock("measure", seconds, tell):
+            measured = _measured(judged, upright, lungs, self.config)
+            nodules = tuple(_on_source(nodule, ct, turn) for nodule in measured)
 
         searched = bool(lungs.any())
         return Diagnosis(
@@ -125,7 +128,7 @@ class Pipeline:
         turn = turn_upright(ct)
         upright = turn.volume(ct)
         nodules = (judge_point(upright, point, self.network) for point in upright.to_zyx(points))
-        return tuple(replace(n, candidate=_on_source(n.candidate, ct, turn)) for n in nodules)
+        return tuple(_on_source(nodule, ct, turn) for nodule in nodules)
 
 
 def load_pipeline(system: str = "windows", weights: Path | None = None, config: Config | None = None) -> Pipeline:
@@ -157,14 +160,31 @@ def load_pipeline(system: str = "windows", weights: Path | None = None, config: 
     return Pipeline(load_network(weights or shipped_weights(system)), config or Config(), system)
 
 
-def _on_source(candidate: Candidate, ct: CTVolume, turn: Turn) -> Candidate:
-    """A candidate of the upright CT on the grid of the source."""
+def _measured(
+    nodules: tuple[Nodule, ...], upright: CTVolume, lungs: NDArray[np.bool_], config: Config
+) -> tuple[Nodule, ...]:
+    """Each nodule with its own mask and measurements, where there is anything to outline."""
+    landmarks = find_landmarks(upright, lungs) if nodules else None
+    if landmarks is None:
+        return nodules
+    with_masks = []
+    for nodule in nodules:
+        mask = outline_nodule(upright, lungs, nodule.candidate, config.outline)
+        measured = None if mask is None else measure_nodule(upright, mask, landmarks, config.measure)
+        with_masks.append(replace(nodule, mask=mask, measurements=measured))
+    return tuple(with_masks)
+
+
+def _on_source(nodule: Nodule, ct: CTVolume, turn: Turn) -> Nodule:
+    """A nodule of the upright CT on the grid of the source."""
+    candidate = nodule.candidate
     centre_zyx = turn.volume(ct).to_zyx(candidate.location.lps_mm)
-    return replace(
+    candidate = replace(
         candidate,
         location=ct.locate(turn.to_source(centre_zyx)),
         region=turn.region_to_source(candidate.region),
     )
+    return replace(nodule, candidate=candidate, mask=nodule.mask and turn.region_to_source(nodule.mask))
 
 
 @dataclass(slots=True)
