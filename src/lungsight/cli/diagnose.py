@@ -29,15 +29,20 @@ _Input = Annotated[
 _Series = Annotated[
     str | None, typer.Option("--series", metavar="UID", help="Series Instance UID, if INPUT holds several CTs.")
 ]
+_Weights = Annotated[
+    Path | None,
+    typer.Option(metavar="FOLDER", help="A network of your own: what `lungsight train` wrote.", show_default="shipped"),
+]
 _Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier report in OUT.")]
 
 
 @app.command()
-def diagnose(
+def diagnose(  # noqa: PLR0913, PLR0917 - each is an option
     source: _Input,
     out: Annotated[Path, typer.Option("-o", "--out", metavar="OUT", help="Folder for the report; should not exist.")],
     system: Annotated[str, typer.Option(help="How nodules are found and judged.")] = _DEFAULT_SYSTEM,
     series: _Series = None,
+    weights: _Weights = None,
     vote_threshold: Annotated[
         float | None,
         typer.Option(
@@ -47,6 +52,9 @@ def diagnose(
     config: Annotated[
         Path | None, typer.Option(metavar="FILE.toml", help="Settings; `lungsight config` writes the defaults.")
     ] = None,
+    dicom: Annotated[
+        bool, typer.Option("--dicom", help="Also write DICOM SEG, SR and pages for a PACS into OUT/dicom.")
+    ] = False,
     overwrite: _Overwrite = False,
 ) -> None:
     """Read a chest CT, find nodules, judge them, and write report.html, diagnosis.json and overlays/ into OUT."""
@@ -57,7 +65,9 @@ def diagnose(
         except ValueError as error:
             raise typer.BadParameter(str(error), param_hint="--vote-threshold") from error
         settings = dataclasses.replace(settings, windows=windows)
-    diagnosis, page = _diagnose(source, out, system, settings, series_uid=series, overwrite=overwrite)
+    diagnosis, page = _diagnose(
+        source, out, system, settings, series_uid=series, weights=weights, dicom=dicom, overwrite=overwrite
+    )
     _tell_result(diagnosis, page)
 
 
@@ -95,6 +105,7 @@ def classify(
     out: Annotated[Path, typer.Option("-o", "--out", metavar="CSV", help="The same rows with the scores added.")],
     system: Annotated[str, typer.Option(help="How nodules are judged.")] = _DEFAULT_SYSTEM,
     series: _Series = None,
+    weights: _Weights = None,
     overwrite: _Overwrite = False,
 ) -> None:
     """Score given points of a CT, without lungs or detection: nodule_score and malignancy_score, 0 to 1."""
@@ -104,7 +115,7 @@ def classify(
 
     check_scores_file(out, overwrite)
     rows, points_lps = read_points(points)
-    pipeline = load_pipeline(system)
+    pipeline = load_pipeline(system, weights)
     ct = read_ct(source, series)
     try:
         nodules = pipeline.classify(ct, points_lps)
@@ -137,26 +148,40 @@ def show_config() -> None:
 
 
 def _diagnose(
-    source: Path, out: Path, system: str, config: Config, *, series_uid: str | None = None, overwrite: bool = False
+    source: Path,
+    out: Path,
+    system: str,
+    config: Config,
+    *,
+    series_uid: str | None = None,
+    weights: Path | None = None,
+    dicom: bool = False,
+    overwrite: bool = False,
 ) -> tuple[Diagnosis, Path]:
     from lungsight.ct.read import read_ct
     from lungsight.pipeline import load_pipeline
     from lungsight.report.page import check_report_folder, write_report
 
     check_report_folder(out, overwrite)
-    pipeline = load_pipeline(system, config=config)
+    pipeline = load_pipeline(system, weights, config)
     with progress_bars() as progress:
         progress("read", 0.0)
         started = time.perf_counter()
         ct = read_ct(source, series_uid)
+        if dicom:
+            from lungsight.report.dicom import check_source, warn_without_seg
+
+            check_source(ct)
         seconds = {"read": time.perf_counter() - started}
         progress("read", 1.0)
         diagnosis = pipeline(ct, progress=progress)
         provenance = diagnosis.provenance
         provenance = dataclasses.replace(provenance, seconds={**seconds, **provenance.seconds})
         diagnosis = dataclasses.replace(diagnosis, provenance=provenance)
+        if dicom:
+            diagnosis = warn_without_seg(diagnosis)
         progress("report", 0.0)
-        page = write_report(diagnosis, ct, out, overwrite)
+        page = write_report(diagnosis, ct, out, overwrite, dicom_source=source if dicom else None)
         progress("report", 1.0)
     return diagnosis, page
 

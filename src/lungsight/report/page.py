@@ -20,7 +20,7 @@ from lungsight.report.staging import check_folder, staged_folder
 
 __all__ = ["check_report_folder", "write_report"]
 
-_OWNED = re.compile(r"diagnosis\.json|regions\.npz|report\.html|overlays/slice_\d+\.png")
+_OWNED = re.compile(r"diagnosis\.json|regions\.npz|report\.html|overlays/slice_\d+\.png|dicom/(?:seg|sr|page_\d+)\.dcm")
 _PNG_LEVEL = 3  # a third of the default's time for a tenth more bytes
 
 
@@ -35,12 +35,18 @@ def check_report_folder(folder: str | Path, overwrite: bool = False) -> None:
     check_folder(Path(folder), overwrite, _OWNED)
 
 
-def write_report(diagnosis: Diagnosis, ct: CTVolume, folder: str | Path, overwrite: bool = False) -> Path:
+def write_report(
+    diagnosis: Diagnosis,
+    ct: CTVolume,
+    folder: str | Path,
+    overwrite: bool = False,
+    dicom_source: str | Path | None = None,
+) -> Path:
     """Write the report: ``report.html``, ``diagnosis.json``, ``regions.npz`` and ``overlays/``.
 
     ``regions.npz`` holds the voxels (:mod:`lungsight.regions`), ``overlays/slice_NNN.png`` a slice that has a ROI. The
     folder appears when all of it is written, or not at all. Nothing in it names the patient or the folder the CT came
-    from.
+    from, except ``dicom/``, which is written if asked for (:func:`lungsight.report.dicom.write_dicom`).
 
     Parameters
     ----------
@@ -52,6 +58,8 @@ def write_report(diagnosis: Diagnosis, ct: CTVolume, folder: str | Path, overwri
         Should not exist; its parents are made.
     overwrite
         Replace an earlier report. A folder that holds anything else is refused all the same.
+    dicom_source
+        The DICOM files that `ct` was read from: ``dicom/`` then holds SEG, SR and pages for a PACS. None writes none.
 
     Returns
     -------
@@ -61,7 +69,8 @@ def write_report(diagnosis: Diagnosis, ct: CTVolume, folder: str | Path, overwri
     Raises
     ------
     OutputError
-        If the folder exists (and `overwrite` is False or it holds other files), or the disk refuses.
+        If the folder exists (and `overwrite` is False or it holds other files), or the disk refuses; with
+        `dicom_source`, if it does not hold the CT.
     ValueError
         If the diagnosis is of another series, or a region lies outside the CT.
 
@@ -92,6 +101,10 @@ def write_report(diagnosis: Diagnosis, ct: CTVolume, folder: str | Path, overwri
         page = render_html(diagnosis, ct, datetime.now().astimezone())
         (staged / "report.html").write_text(page, "utf-8")
         _write_overlays(diagnosis, ct, staged / "overlays")
+        if dicom_source is not None:
+            from lungsight.report.dicom import write_dicom  # noqa: PLC0415 - highdicom takes a second
+
+            write_dicom(diagnosis, ct, Path(dicom_source), staged / "dicom")
     return folder / "report.html"
 
 

@@ -3,7 +3,7 @@
 Importing it loads highdicom, which takes a second; whoever does not write DICOM does not import it.
 """
 
-from lungsight.report.dicom.files import DICOM_FILES, write_dicom, write_seg, write_sr
+from lungsight.report.dicom.files import warn_without_seg, write_dicom, write_seg, write_sr
 from lungsight.report.dicom.source import check_source
 
-__all__ = ["DICOM_FILES", "check_source", "write_dicom", "write_seg", "write_sr"]
+__all__ = ["check_source", "warn_without_seg", "write_dicom", "write_seg", "write_sr"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import uuid
 from pathlib import Path
@@ -22,10 +23,17 @@ from lungsight.report.dicom.source import SourceSeries, read_source
 from lungsight.report.dicom.sr import make_sr
 from lungsight.report.staging import staged_folder
 
-__all__ = ["DICOM_FILES", "write_dicom", "write_seg", "write_sr"]
+__all__ = ["warn_without_seg", "write_dicom", "write_seg", "write_sr"]
 
-DICOM_FILES = r"(?:seg|sr|page_\d+)\.dcm"
-"""Matches the names of the files that `write_dicom` writes."""
+_OWNED = re.compile(r"(?:seg|sr|page_\d+)\.dcm")
+_NO_SEG = "No nodule was found, so there is no DICOM SEG, which cannot be empty; the DICOM SR says so."
+
+
+def warn_without_seg(diagnosis: Diagnosis) -> Diagnosis:
+    """The diagnosis; if it has no nodule, with the warning that there is no SEG of it."""
+    if diagnosis.nodules or _NO_SEG in diagnosis.warnings:
+        return diagnosis
+    return dataclasses.replace(diagnosis, warnings=(*diagnosis.warnings, _NO_SEG))
 
 
 def write_dicom(
@@ -45,7 +53,7 @@ def write_dicom(
     Parameters
     ----------
     diagnosis
-        Of `ct`. Without nodules there is no ``seg.dcm``: a SEG cannot be empty.
+        Of `ct`. Without nodules there is no ``seg.dcm``, and the SR's comments say so.
     ct
         The CT it was made from.
     source
@@ -70,6 +78,7 @@ def write_dicom(
     ValueError
         If the diagnosis is of another series, a region lies outside the CT, or `version` is under 1.
     """
+    diagnosis = warn_without_seg(diagnosis)
     _check_diagnosis(diagnosis, ct)
     series = read_source(source, ct)
     identity = identify(diagnosis, series, version)
@@ -78,7 +87,7 @@ def write_dicom(
     results["sr.dcm"] = make_sr(diagnosis, series, identity, earlier)
     captures = make_captures(draw_pages(diagnosis, ct), series, identity)
     results |= {f"page_{number:02d}.dcm": capture for number, capture in enumerate(captures, start=1)}
-    with staged_folder(out, overwrite=True, owned=re.compile(DICOM_FILES)) as staged:
+    with staged_folder(out, overwrite=True, owned=_OWNED) as staged:
         for name, result in results.items():
             result.save_as(staged / name, enforce_file_format=True)
     return tuple(out / name for name in results)

@@ -22,10 +22,10 @@ PAGE_PX = 1024
 """Side of a page."""
 
 _MARGIN = 32
-_PICTURE = 264
-_ROW = _PICTURE + 24
+_PICTURE = 240
+_ROW = _PICTURE + 20
 _TITLE, _HEADLINE, _TEXT, _SMALL = 22, 52, 22, 16
-_TOP = 208  # where the first page's pictures begin; the others have no headline
+_TOP = 200  # where the first page's pictures begin; the others have no headline
 _TOP_AGAIN = 72
 _LETTERS = 84  # of the text's size in a line of the page
 _WHITE, _GREY = (255, 255, 255), (170, 170, 170)
