@@ -24,7 +24,7 @@ from lungsight.diagnose.points import judge_point
 from lungsight.diagnose.vote import malignant_share, verdict_of
 from lungsight.errors import InputError
 from lungsight.findings import Diagnosis, Nodule, Provenance
-from lungsight.runtime import Network, load_network, shipped_weights
+from lungsight.runtime import Network, load_network, shipped_weights, takes_own_pixels
 
 __all__ = ["SYSTEMS", "Pipeline", "load_pipeline"]
 
@@ -72,7 +72,13 @@ class Pipeline:
         with _Clock("lungs", seconds, tell):
             lungs = segment_lungs(upright, self.config.lungs)
         with _Clock("detect", seconds, tell):
-            windows = score_windows(upright, lungs, self.network, lambda share: tell("detect", share))
+            windows = score_windows(
+                upright,
+                lungs,
+                self.network,
+                lambda share: tell("detect", share),
+                own_pixels=takes_own_pixels(self.network),
+            )
             windows = agree_across_slices(windows, upright.spacing_zyx_mm[0], settings.slice_reach_mm)
             labels = label_windows(windows, settings.roi_score)
             rois = find_rois(upright, windows, labels, settings)
@@ -127,7 +133,8 @@ class Pipeline:
             raise ValueError(f"points_lps has shape {points.shape}, expected (n, 3)")
         turn = turn_upright(ct)
         upright = turn.volume(ct)
-        nodules = (judge_point(upright, point, self.network) for point in upright.to_zyx(points))
+        own_pixels = takes_own_pixels(self.network)
+        nodules = (judge_point(upright, point, self.network, own_pixels=own_pixels) for point in upright.to_zyx(points))
         return tuple(_on_source(nodule, ct, turn) for nodule in nodules)
 
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from lungsight.errors import WeightsError
 
-__all__ = ["DENSE", "WINDOW_BY_WINDOW", "Network", "load_network", "shipped_weights"]
+__all__ = ["DENSE", "WINDOW_BY_WINDOW", "Network", "load_network", "shipped_weights", "takes_own_pixels"]
 
 DENSE, WINDOW_BY_WINDOW = "dense", "window by window"
 """A card's ``form``: the network takes a whole field (also where the card has none), or each window by itself."""
@@ -55,6 +55,12 @@ class _Loaded:
     def __call__(self, field: NDArray[np.float32]) -> NDArray[np.float32]:
         result: NDArray[np.float32] = self.run(np.ascontiguousarray(field[None, None]))[0]
         return result
+
+
+def takes_own_pixels(network: Network) -> bool:
+    """Whether a network was trained on the CTs' own pixels, whatever their size: its card then gives none in mm."""
+    given = network.card.get("input")
+    return isinstance(given, dict) and "pixel_mm" in given and given["pixel_mm"] is None
 
 
 def shipped_weights(name: str) -> Path:

@@ -192,6 +192,8 @@ def score_windows(
     lungs: NDArray[np.bool_],
     network: WindowNetwork,
     progress: Callable[[float], None] = lambda _: None,
+    *,
+    own_pixels: bool = False,
 ) -> WindowMap:
     """Evaluate every window that touches the lungs, densely, slice by slice.
 
@@ -205,13 +207,15 @@ def score_windows(
         The dense network.
     progress
         Called with the share of slices done, 0 to 1.
+    own_pixels
+        Take the CT's own pixels, whatever their size, for a network that was trained so (the published way).
 
     Returns
     -------
     WindowMap
         Empty lungs give a map without evaluated windows.
     """
-    spacing_mm = ct.spacing_zyx_mm[1:]
+    spacing_mm = (PIXEL_MM, PIXEL_MM) if own_pixels else ct.spacing_zyx_mm[1:]
     rows, columns = window_counts(ct.shape[1:], spacing_mm)
     scores = np.zeros((len(ct.hu), 3, rows, columns), np.float32)
     evaluated = np.zeros((len(ct.hu), rows, columns), bool)
@@ -224,7 +228,7 @@ def score_windows(
             evaluated[z] = touching
             scores[z, :, i, j] = np.where(touching[i, j], found, 0)
         progress((z + 1) / len(ct.hu))
-    row_mm, column_mm = (working_pixel_mm(mm) for mm in spacing_mm)
+    row_mm, column_mm = ct.spacing_zyx_mm[1:] if own_pixels else map(working_pixel_mm, spacing_mm)
     return WindowMap(scores, evaluated, (row_mm, column_mm))
 
 

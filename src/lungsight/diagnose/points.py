@@ -59,7 +59,9 @@ def judge_slices(scores: NDArray[np.floating]) -> tuple[float, float]:
     return min(1.0, float(is_nodule[deciding].mean())), float(share)
 
 
-def judge_point(ct: CTVolume, point_zyx: NDArray[np.float64], network: WindowNetwork) -> Nodule:
+def judge_point(
+    ct: CTVolume, point_zyx: NDArray[np.float64], network: WindowNetwork, *, own_pixels: bool = False
+) -> Nodule:
     """The nodule at one point of an upright CT.
 
     Parameters
@@ -70,6 +72,8 @@ def judge_point(ct: CTVolume, point_zyx: NDArray[np.float64], network: WindowNet
         Shape ``(3,)``, voxel index, fractional; inside the CT.
     network
         The dense window network.
+    own_pixels
+        See :func:`~lungsight.detect.windows.score_windows`.
 
     Returns
     -------
@@ -87,7 +91,7 @@ def judge_point(ct: CTVolume, point_zyx: NDArray[np.float64], network: WindowNet
     slice_mm, *pixel_mm = ct.spacing_zyx_mm
     middle = min(max(round(float(point_zyx[0])), 0), len(ct.hu) - 1)
     reach = int(REACH_MM / slice_mm)
-    steps = [working_pixel_mm(mm) / mm for mm in pixel_mm]
+    steps = [1.0 if own_pixels else working_pixel_mm(mm) / mm for mm in pixel_mm]
     offsets = np.arange(FIELD_PX + (SIDE - 1) * STEP_PX, dtype=np.float64)
     offsets -= offsets.mean()
     rows, columns = (p + offsets * step for p, step in zip(point_zyx[1:], steps, strict=True))
