@@ -169,6 +169,8 @@ class OutlineConfig:
         What is thinner than this share of the nodule's depth is cut off; 0 to 1.
     span_share
         A nodule reaches no farther from its middle than this many times its depth.
+    least_diameter_mm
+        What is smaller (a ball of the same volume) is noise or a vessel's end, and not outlined.
     """
 
     margin_mm: float = 5.0
@@ -186,6 +188,7 @@ class OutlineConfig:
     core_reach_mm: float = 4.0
     opening_share: float = 0.4
     span_share: float = 3.0
+    least_diameter_mm: float = 2.5
 
     def __post_init__(self) -> None:
         if not self.glass_low_hu < self.glass_high_hu:
@@ -198,7 +201,7 @@ class OutlineConfig:
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected 0 to 1")
         lengths = ("margin_mm", "seed_sigma_mm", "core_mm", "halo_inner_mm", "core_reach_mm")
-        for name in ("seed_hu_per_mm", "least_contrast_hu", "span_share", *lengths):
+        for name in ("seed_hu_per_mm", "least_contrast_hu", "span_share", "least_diameter_mm", *lengths):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected 0 or more")
 

@@ -144,6 +144,12 @@ def test_where_nothing_stands_out_there_is_no_nodule() -> None:
     assert Scene(GRIDS["thin"]).outline() is None
 
 
+def test_a_vessel_s_end_is_no_nodule() -> None:
+    scene = Scene(GRIDS["thin"])
+    scene.fine_hu[scene.away_mm() <= 0.9] = 400
+    assert scene.outline() is None
+
+
 def test_without_lung_there_is_no_nodule() -> None:
     scene = Scene(GRIDS["thick"])
     scene.fine_hu[scene.away_mm() <= 5] = SOLID_HU

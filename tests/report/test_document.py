@@ -8,10 +8,20 @@ import numpy as np
 import pytest
 
 from lungsight.ct.volume import CTVolume
-from lungsight.findings import Diagnosis, Nodule, Verdict
+from lungsight.findings import Density, Diagnosis, Nodule, Verdict
 from lungsight.report.document import render_html, roi_slices
 from lungsight.report.overlay import outline_path
-from samples import FOOT, SERIES_UID, START_ZYX, lopsided_region, malignant, sample_ct, without_nodule
+from samples import (
+    FOOT,
+    MEASURED,
+    SERIES_UID,
+    START_ZYX,
+    lopsided_mask,
+    lopsided_region,
+    malignant,
+    sample_ct,
+    without_nodule,
+)
 
 MADE = datetime(2026, 3, 4, 5, 6, tzinfo=UTC)
 VOID = {"meta", "img", "input", "br", "link", "rect", "path", "fefuncr", "fefuncg", "fefuncb"}
@@ -118,6 +128,9 @@ def test_the_nodule_s_row_says_where_it_is(page: Page) -> None:
         "LPS -78.5, 29.5, 305.0 mm",
         "4.1 mm",
         "4.2 × 3.5 mm",
+        ", mean 3.9 mm",
+        "45 mm³, part-solid (solid part 2.1 mm)",
+        "mean -612 HU; right lung, upper third; 7 mm from the pleura",
         "0.94",
         "0.88",
     ):
@@ -147,12 +160,21 @@ def test_each_slice_is_in_the_page_once_and_those_with_a_roi_as_pictures(html: s
 
 def test_the_viewer_knows_the_region_s_outline(page: Page) -> None:
     slices = json.loads(page.data)["slices"]
-    expected = {"number": 1, "path": {"d": outline_path(FOOT), "x": START_ZYX[2], "y": START_ZYX[1]}}
+    own = {"d": outline_path(lopsided_mask().mask[0]), "x": START_ZYX[2], "y": START_ZYX[1] + 2}
+    expected = {
+        "number": 1,
+        "path": {"d": outline_path(FOOT), "x": START_ZYX[2], "y": START_ZYX[1]},
+        "nodule": own,
+    }
     assert slices[2]["rois"] == [expected]
     assert slices[3]["rois"] == []
     drawn = [path for path in page.all("path") if path.get("d")]
     assert drawn[0]["d"] == outline_path(FOOT)
     assert drawn[0]["transform"] == "translate(30 11)"
+    assert (drawn[1]["d"], drawn[1]["transform"]) == (own["d"], "translate(30 13)")
+    # The mask lies in slice 2 only: the other slice of the ROI draws no nodule.
+    assert slices[4]["rois"][0]["nodule"]["d"] == ""
+    assert [path["class"] for path in drawn] == ["roi", "roi own", "roi"]
     assert slices[2]["position"] == "z = 305.0 mm"
 
 
@@ -203,6 +225,33 @@ def test_a_threshold_that_is_not_known_is_not_told() -> None:
     diagnosis = malignant(ct)
     bare = dataclasses.replace(diagnosis, provenance=dataclasses.replace(diagnosis.provenance, config={}))
     assert "threshold" not in page_of(bare, ct).text
+
+
+def test_a_nodule_that_was_not_outlined_says_so() -> None:
+    ct = sample_ct()
+    bare = dataclasses.replace(malignant(ct).nodules[0], mask=None, measurements=None)
+    page = page_of(dataclasses.replace(malignant(ct), nodules=(bare,)), ct)
+    assert "not measured" in page.text
+    assert [path["class"] for path in page.all("path") if path.get("d")] == ["roi", "roi"]
+
+
+def test_a_nodule_at_the_pleura_touches_it() -> None:
+    ct = sample_ct()
+    solid = dataclasses.replace(MEASURED, density=Density.SOLID, solid_diameter_mm=None, pleura_distance_mm=0.0)
+    touching = dataclasses.replace(malignant(ct).nodules[0], measurements=solid)
+    text = page_of(dataclasses.replace(malignant(ct), nodules=(touching,)), ct).text
+    assert "45 mm³, solid mean" in " ".join(text.split())
+    assert "touches the pleura" in text
+
+
+def test_slices_that_only_the_mask_reaches_are_shown_too() -> None:
+    ct = sample_ct()
+    beyond = dataclasses.replace(lopsided_mask(), start_zyx=(5, 0, 0))
+    nodule = dataclasses.replace(malignant(ct).nodules[0], mask=beyond)
+    diagnosis = dataclasses.replace(malignant(ct), nodules=(nodule,))
+    assert roi_slices(diagnosis) == {2: (1,), 4: (1,), 5: (1,)}
+    rois = json.loads(page_of(diagnosis, ct).data)["slices"][5]["rois"]
+    assert (rois[0]["path"]["d"], rois[0]["nodule"]["d"]) == ("", outline_path(beyond.mask[0]))
 
 
 def test_roi_slices_name_the_nodules_of_each_slice() -> None:

@@ -9,8 +9,9 @@ from PIL import Image
 from lungsight.errors import OutputError
 from lungsight.findings import Region, Verdict
 from lungsight.regions import read_regions
+from lungsight.report.overlay import NODULE_YELLOW
 from lungsight.report.page import check_report_folder, write_report
-from samples import START_ZYX, lopsided_region, malignant, sample_ct, without_nodule
+from samples import START_ZYX, lopsided_mask, lopsided_region, malignant, sample_ct, without_nodule
 
 
 def test_a_report_is_a_page_a_record_and_a_picture_for_each_slice_with_a_roi(tmp_path: Path) -> None:
@@ -81,3 +82,20 @@ def test_a_diagnosis_of_another_ct_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"not inside \(7, 40, 64\)"):
         write_report(moved, ct, tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_nodule_is_outlined_on_the_overlay(tmp_path: Path) -> None:
+    ct = sample_ct()
+    write_report(malignant(ct), ct, tmp_path / "out")
+    picture = np.asarray(Image.open(tmp_path / "out" / "overlays" / "slice_002.png"))
+    mask = lopsided_mask()
+    expected = np.argwhere(mask.mask[0]) + mask.start_zyx[1:]
+    assert np.argwhere((picture == NODULE_YELLOW).all(-1)).tolist() == expected.tolist()
+
+
+def test_a_nodule_outside_the_ct_is_refused(tmp_path: Path) -> None:
+    ct = sample_ct()
+    nodule = malignant(ct).nodules[0]
+    outside = dataclasses.replace(nodule, mask=dataclasses.replace(lopsided_mask(), start_zyx=(7, 0, 0)))
+    with pytest.raises(ValueError, match=r"a region from \(7, 0, 0\) to \(8, 2, 3\) is not inside"):
+        write_report(dataclasses.replace(malignant(ct), nodules=(outside,)), ct, tmp_path / "out")

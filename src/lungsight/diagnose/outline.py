@@ -61,8 +61,8 @@ def outline_nodule(
     Returns
     -------
     Region or None
-        One connected part of the lungs, on the grid of `ct`; None if nothing near the location is denser than the
-        parenchyma.
+        One connected part of the lungs, on the grid of `ct`; None if nothing of ``least_diameter_mm`` near the location
+        is denser than the parenchyma.
 
     Notes
     -----
@@ -87,7 +87,7 @@ def outline_nodule(
     if seed is None:
         return None
     mask = _nodule_at(place, seed, config)
-    if mask is None:
+    if mask is None or _ball_diameter_mm(mask, ct.spacing_zyx_mm) < config.least_diameter_mm:
         return None
     tight = ndimage.find_objects(mask.astype(np.int8))[0]
     z, y, x = (side.start for side in tight)
@@ -136,6 +136,10 @@ def _nodule_at(place: _Place, seed: tuple[int, int, int], config: OutlineConfig)
     if halo is not None and halo - parenchyma > config.least_contrast_hu:
         mask = _opened(place, seed, (halo + parenchyma) / 2, config) | mask
     return mask
+
+
+def _ball_diameter_mm(mask: Mask, spacing_mm: Spacing) -> float:
+    return float(np.cbrt(6 / np.pi * mask.sum() * np.prod(spacing_mm)))
 
 
 def _halo(place: _Place, mask: Mask, config: OutlineConfig) -> float | None:

@@ -11,8 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lungsight.ct.volume import CTVolume
-from lungsight.findings import Diagnosis, Nodule, Verdict
-from lungsight.report.overlay import LUNG, ROI_RED, SOFT_TISSUE, outline_path, roi_picture, slice_mask
+from lungsight.findings import Density, Diagnosis, Nodule, Region, Verdict
+from lungsight.report.overlay import (
+    LUNG,
+    NODULE_YELLOW,
+    ROI_RED,
+    SOFT_TISSUE,
+    outline_path,
+    roi_picture,
+    slice_mask,
+)
 from lungsight.report.pictures import crop_box, jpeg_uri, series_uris, window_table
 
 __all__ = ["HEADLINES", "meaning_of", "render_html", "roi_slices"]
@@ -29,16 +37,22 @@ _SCORE_MEANINGS = {
     "windows": "The score is the share of the ROI's windows that the network labelled malignant; the patient's score "
     "is that share over all ROIs.",
 }
+_DENSITIES = {Density.SOLID: "solid", Density.PART_SOLID: "part-solid", Density.GROUND_GLASS: "ground glass"}
 _THUMBNAIL_PX = 224
 
 
 def roi_slices(diagnosis: Diagnosis) -> dict[int, tuple[int, ...]]:
-    """The slices that have a ROI, ascending, and the numbers (from 1) of the nodules in each."""
+    """The slices that have a ROI or a nodule's mask, ascending, and the numbers (from 1) of the nodules in each."""
     slices: dict[int, list[int]] = {}
     for number, nodule in enumerate(diagnosis.nodules, start=1):
-        region = nodule.candidate.region
-        for offset in np.flatnonzero(region.mask.any(axis=(1, 2))).tolist():
-            slices.setdefault(region.start_zyx[0] + offset, []).append(number)
+        indices = {
+            region.start_zyx[0] + offset
+            for region in (nodule.candidate.region, nodule.mask)
+            if region is not None
+            for offset in np.flatnonzero(region.mask.any(axis=(1, 2))).tolist()
+        }
+        for slice_index in indices:
+            slices.setdefault(slice_index, []).append(number)
     return {slice_index: tuple(slices[slice_index]) for slice_index in sorted(slices)}
 
 
@@ -88,6 +102,8 @@ def render_html(diagnosis: Diagnosis, ct: CTVolume, made: datetime) -> str:
         window_tables={"lung": window_table(LUNG), "soft": window_table(SOFT_TISSUE)},
         windows={"lung": LUNG, "soft": SOFT_TISSUE},
         roi_red="rgb({} {} {})".format(*ROI_RED),
+        nodule_yellow="rgb({} {} {})".format(*NODULE_YELLOW),
+        densities=_DENSITIES,
         settings=_flat(diagnosis.provenance.config),
     )
 
@@ -118,13 +134,14 @@ def _nodule(number: int, nodule: Nodule, diagnosis: Diagnosis, ct: CTVolume) -> 
     box = crop_box(ct, candidate.location, candidate.roi_diameter_mm)
     slice_index = candidate.location.slice_index
     mask = slice_mask([n.candidate.region for n in diagnosis.nodules], slice_index, ct.shape[1:])[box]
+    own = slice_mask([n.mask for n in diagnosis.nodules if n.mask is not None], slice_index, ct.shape[1:])[box]
     hu = ct.hu[slice_index][box]
     spacing_mm = ct.spacing_zyx_mm[1:]
     return {
         "number": number,
         "nodule": nodule,
         "plain": jpeg_uri(roi_picture(hu, np.zeros_like(mask), spacing_mm, _THUMBNAIL_PX)),
-        "marked": jpeg_uri(roi_picture(hu, mask, spacing_mm, _THUMBNAIL_PX)),
+        "marked": jpeg_uri(roi_picture(hu, mask, spacing_mm, _THUMBNAIL_PX, nodule=own)),
     }
 
 
@@ -139,7 +156,7 @@ def _slices(diagnosis: Diagnosis, ct: CTVolume, with_roi: Mapping[int, tuple[int
             "position": f"{'xyz'[axis]} = {centres_lps[slice_index, axis]:.1f} mm",
             "uri": uri,
             "rois": [
-                {"number": number, "path": _roi_path(diagnosis.nodules[number - 1], slice_index)}
+                _roi_paths(number, diagnosis.nodules[number - 1], slice_index)
                 for number in with_roi.get(slice_index, ())
             ],
         }
@@ -147,8 +164,17 @@ def _slices(diagnosis: Diagnosis, ct: CTVolume, with_roi: Mapping[int, tuple[int
     ]
 
 
-def _roi_path(nodule: Nodule, slice_index: int) -> dict[str, Any]:
-    region = nodule.candidate.region
+def _roi_paths(number: int, nodule: Nodule, slice_index: int) -> dict[str, Any]:
+    return {
+        "number": number,
+        "path": _path(nodule.candidate.region, slice_index),
+        "nodule": _path(nodule.mask, slice_index),
+    }
+
+
+def _path(region: Region | None, slice_index: int) -> dict[str, Any]:
+    if region is None or not 0 <= slice_index - region.start_zyx[0] < len(region.mask):
+        return {"d": "", "x": 0, "y": 0}
     start_slice, start_row, start_column = region.start_zyx
     return {"d": outline_path(region.mask[slice_index - start_slice]), "x": start_column, "y": start_row}
 

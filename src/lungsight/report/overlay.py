@@ -15,6 +15,7 @@ from lungsight.findings import Region
 __all__ = [
     "LUNG",
     "MASK_BLUE",
+    "NODULE_YELLOW",
     "ROI_RED",
     "SOFT_TISSUE",
     "DisplayWindow",
@@ -30,6 +31,8 @@ ROI_RED = (230, 25, 25)
 """The colour of a ROI's outline, RGB; its inside is tinted with it."""
 MASK_BLUE = (0, 150, 255)
 """The same for what an expert marked."""
+NODULE_YELLOW = (255, 214, 10)
+"""The colour of the outline of the nodule itself."""
 _TINT = 0.32
 """Share of the red in the inside of a ROI: enough to be seen, little enough to see the nodule through it."""
 
@@ -156,9 +159,14 @@ def draw_roi(
     picture = np.repeat(grey[..., None], 3, axis=2)
     tint = np.array(colour, np.float32)
     picture[mask] = (picture[mask] * (1 - _TINT) + tint * _TINT + 0.5).astype(np.uint8)
-    # A ROI that is cut by the picture's border is closed there too.
-    picture[mask & ~ndimage.binary_erosion(mask, np.ones((3, 3)), border_value=0)] = colour
+    picture[_outermost(mask)] = colour
     return picture
+
+
+def _outermost(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The mask's own pixels at its border; one that is cut by the picture's border is closed there too."""
+    border: NDArray[np.bool_] = mask & ~ndimage.binary_erosion(mask, np.ones((3, 3)), border_value=0)
+    return border
 
 
 def roi_picture(
@@ -167,6 +175,7 @@ def roi_picture(
     spacing_mm: tuple[float, float],
     longest: int | None = None,
     colour: tuple[int, int, int] = ROI_RED,
+    nodule: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.uint8]:
     """A slice, or a part of it, in the lung window with the ROI in red and with square pixels.
 
@@ -180,6 +189,8 @@ def roi_picture(
         As in :func:`display_shape`.
     colour
         As in :func:`draw_roi`.
+    nodule
+        The same shape as `hu`, the nodule itself; its outermost pixels are yellow. None draws nothing.
 
     Returns
     -------
@@ -190,8 +201,16 @@ def roi_picture(
     height, width = display_shape(grey.shape, spacing_mm, longest)
     if (height, width) != grey.shape:
         grey = np.asarray(Image.fromarray(grey).resize((width, height), Image.Resampling.BILINEAR))
-        mask = np.asarray(Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST))
-    return draw_roi(grey, mask, colour)
+        mask = _resized(mask, (width, height))
+        nodule = None if nodule is None else _resized(nodule, (width, height))
+    picture = draw_roi(grey, mask, colour)
+    if nodule is not None:
+        picture[_outermost(nodule)] = NODULE_YELLOW
+    return picture
+
+
+def _resized(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:
+    return np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))
 
 
 def display_shape(

@@ -90,9 +90,9 @@ def write_report(
     if diagnosis.provenance.series_uid != ct.series_uid:
         raise ValueError(f"the diagnosis is of series {diagnosis.provenance.series_uid}, the CT is {ct.series_uid}")
     for nodule in diagnosis.nodules:
-        region = nodule.candidate.region
-        if min(region.start_zyx) < 0 or any(a > b for a, b in zip(region.stop_zyx, ct.shape, strict=True)):
-            raise ValueError(f"a region from {region.start_zyx} to {region.stop_zyx} is not inside {ct.shape}")
+        for region in (nodule.candidate.region, nodule.mask or nodule.candidate.region):
+            if min(region.start_zyx) < 0 or any(a > b for a, b in zip(region.stop_zyx, ct.shape, strict=True)):
+                raise ValueError(f"a region from {region.start_zyx} to {region.stop_zyx} is not inside {ct.shape}")
     folder = Path(folder)
     with staged_folder(folder, overwrite, _OWNED) as staged:
         (staged / "diagnosis.json").write_text(diagnosis_to_json(diagnosis), "utf-8")
@@ -111,11 +111,13 @@ def write_report(
 def _write_overlays(diagnosis: Diagnosis, ct: CTVolume, folder: Path) -> None:
     folder.mkdir()
     regions = [nodule.candidate.region for nodule in diagnosis.nodules]
+    masks = [nodule.mask for nodule in diagnosis.nodules if nodule.mask is not None]
     digits = max(3, len(str(len(ct.hu) - 1)))
 
     def write(slice_index: int) -> None:
         mask = slice_mask(regions, slice_index, ct.shape[1:])
-        picture = roi_picture(ct.hu[slice_index], mask, ct.spacing_zyx_mm[1:])
+        nodule = slice_mask(masks, slice_index, ct.shape[1:])
+        picture = roi_picture(ct.hu[slice_index], mask, ct.spacing_zyx_mm[1:], nodule=nodule)
         Image.fromarray(picture).save(folder / f"slice_{slice_index:0{digits}d}.png", compress_level=_PNG_LEVEL)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:

@@ -4,7 +4,13 @@
   const byId = (id) => document.getElementById(id);
   const viewer = byId("viewer"), stage = byId("stage"), shown = byId("shown"), slider = byId("slider");
   const roiOn = byId("roi-on");
-  const paths = new Map([...stage.querySelectorAll(".roi")].map((path) => [Number(path.dataset.number), path]));
+  const layer = (name) => new Map(
+    [...stage.querySelectorAll(`[data-${name}]`)].map((path) => [Number(path.dataset[name]), path]));
+  const paths = layer("number"), nodules = layer("nodule");
+  const draw = (path, outline) => {
+    path.setAttribute("d", outline.d);
+    path.setAttribute("transform", `translate(${outline.x} ${outline.y})`);
+  };
 
   // Slices with a ROI stand in the gallery; each picture is in the page once.
   const pictures = slices.map((slice) => {
@@ -18,11 +24,10 @@
     const slice = slices[Math.min(slices.length - 1, Math.max(0, index))];
     slider.value = slice.index;
     shown.src = pictures[slice.index].src;
-    for (const path of paths.values()) path.setAttribute("d", "");
+    for (const path of [...paths.values(), ...nodules.values()]) path.setAttribute("d", "");
     for (const roi of slice.rois) {
-      const path = paths.get(roi.number);
-      path.setAttribute("d", roi.path.d);
-      path.setAttribute("transform", `translate(${roi.path.x} ${roi.path.y})`);
+      draw(paths.get(roi.number), roi.path);
+      draw(nodules.get(roi.number), roi.nodule);
     }
     const instance = slice.instance === null ? "" : `, instance ${slice.instance}`;
     const numbers = slice.rois.map((roi) => roi.number).join(", ");
