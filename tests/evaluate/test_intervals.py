@@ -10,7 +10,8 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from lungsight.evaluate.intervals import Bootstrap, Estimate, Proportion, bootstrap_estimates
+from lungsight.evaluate.intervals import Bootstrap, Estimate, Proportion, bootstrap_cases, bootstrap_estimates
+from lungsight.evaluate.roc import auc, auc_difference
 
 
 @pytest.mark.parametrize("confidence", [0.9, 0.95])
@@ -98,3 +99,78 @@ def test_progress_ends_at_1() -> None:
         lambda step, done: told.append((step, done)),
     )
     assert told == [("bootstrap", 0.25), ("bootstrap", 0.5), ("bootstrap", 0.75), ("bootstrap", 1.0)]
+
+
+def test_cases_of_a_patient_are_drawn_together() -> None:
+    patient = np.array(["a", "a", "a", "b", "c", "c"])
+    seen: list[NDArray[np.intp]] = []
+
+    def figure(cases: NDArray[np.intp]) -> float:
+        seen.append(cases)
+        return float(len(cases))
+
+    estimate = bootstrap_cases(figure, patient, bootstrap=Bootstrap(draws=300))
+    assert estimate == Estimate(6.0, 3.0, 9.0)  # b, b, b (3 cases) to a, a, a (9)
+    assert seen[0].tolist() == [0, 1, 2, 3, 4, 5]
+    for cases in seen[1:]:
+        times = np.bincount(cases, minlength=6)
+        assert times[0] == times[1] == times[2]
+        assert times[4] == times[5]
+        assert times[0] + times[3] + times[4] == 3
+
+
+def test_any_figure_gets_the_interval_of_its_own_bootstrap() -> None:
+    rng = np.random.default_rng(3)
+    label = rng.random(80) < 0.5
+    score, other = label + rng.normal(size=80), label + 2 * rng.normal(size=80)
+    patient = rng.integers(30, size=80)
+    few = Bootstrap(draws=200, seed=5)
+
+    def difference(cases: NDArray[np.intp]) -> float:
+        first, second = (auc(label[cases], s[cases], bootstrap=Bootstrap(draws=1)).value for s in (score, other))
+        return math.nan if first is None or second is None else first - second
+
+    ours = bootstrap_cases(difference, patient, bootstrap=few)
+    judge = auc_difference(label, score, other, patient, few)
+    assert (ours.value, ours.low, ours.high) == pytest.approx((judge.value, judge.low, judge.high), abs=1e-12)
+
+
+def test_nodules_and_hosts_are_both_drawn() -> None:
+    # Every nodule in every host; the value is a nodule's part plus a host's, whose variances then add up.
+    rng = np.random.default_rng(8)
+    nodule, host = (axis.ravel() for axis in np.indices((60, 40)))
+    of_nodule, of_host = rng.normal(size=60), 2 * rng.normal(size=40)
+    value = of_nodule[nodule] + of_host[host]
+
+    def half(*clusters: NDArray[np.intp]) -> float:
+        estimate = bootstrap_cases(lambda cases: value[cases].mean(), *clusters, bootstrap=Bootstrap(draws=1500))
+        assert estimate.value == pytest.approx(value.mean())
+        assert estimate.low is not None
+        assert estimate.high is not None
+        return (estimate.high - estimate.low) / 2
+
+    by_nodule, by_host = 1.96 * of_nodule.std() / math.sqrt(60), 1.96 * of_host.std() / math.sqrt(40)
+    assert half(nodule) == pytest.approx(by_nodule, rel=0.1)
+    assert half(host) == pytest.approx(by_host, rel=0.1)
+    assert half(nodule, host) == pytest.approx(math.hypot(by_nodule, by_host), rel=0.1)
+
+
+def test_draws_without_a_case_are_left_out() -> None:
+    # A nodule of ann in the CT of x, one of ben in that of y: drawn as ann twice and y twice no case is left.
+    asked: list[int] = []
+
+    def figure(cases: NDArray[np.intp]) -> float:
+        asked.append(len(cases))
+        return 1.0
+
+    estimate = bootstrap_cases(figure, ["ann", "ben"], ["x", "y"], bootstrap=Bootstrap(draws=100))
+    assert estimate == Estimate(1.0, 1.0, 1.0)
+    assert len(asked) < 101
+    assert set(asked) == {2, 4}
+    assert bootstrap_cases(figure, []) == Estimate(None)
+
+
+def test_clusters_that_do_not_fit_are_refused() -> None:
+    for clusters in ((), (["a"], ["a", "b"]), ([["a"]],)):
+        with pytest.raises(ValueError, match="clusters have shapes"):
+            bootstrap_cases(len, *clusters)

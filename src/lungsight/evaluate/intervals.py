@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["CONFIDENCE", "Bootstrap", "Estimate", "Proportion", "bootstrap_estimates", "ignore_progress"]
+__all__ = [
+    "CONFIDENCE",
+    "Bootstrap",
+    "Estimate",
+    "Proportion",
+    "bootstrap_cases",
+    "bootstrap_estimates",
+    "ignore_progress",
+]
 
 CONFIDENCE = 0.95
 """Of every interval that is not asked for otherwise."""
@@ -155,12 +163,79 @@ def bootstrap_estimates(
     The interval's ends are the sorted values at ``floor(n * tail)`` and ``floor(n * (1 - tail))``, as in the LUNA16
     challenge's script (``compute_mean_ci`` of noduleCADEvaluationLUNA16.py).
     """
-    values = figures(np.ones(n_clusters, np.intp))
-    drawn = np.full((bootstrap.draws if n_clusters else 0, len(values)), np.nan)
+    return _bootstrap(lambda counts: figures(counts[0]), (n_clusters,), bootstrap, progress)
+
+
+def bootstrap_cases(
+    figure: Callable[[NDArray[np.intp]], float],
+    *clusters: ArrayLike,
+    bootstrap: Bootstrap | None = None,
+    progress: Callable[[str, float], None] = ignore_progress,
+) -> Estimate:
+    """Any figure of cases with the interval in which it falls when whole patients are drawn again.
+
+    Parameters
+    ----------
+    figure
+        Takes indices of cases, shape ``(m,)``, in which a case stands as often as it was drawn, and gives the figure,
+        NaN where it is not defined. It is not asked of no cases.
+    clusters
+        Shape ``(n,)``, what each case belongs to: its patient. With several (the nodule's patient, the patient whose CT
+        holds it) each is drawn by itself, and a case counts as often as the product.
+    bootstrap
+        Number of draws, confidence, seed; None takes their defaults.
+    progress
+        Told ``("bootstrap", done)``.
+
+    Returns
+    -------
+    Estimate
+        The figure of the cases as they are, and the interval over the draws in which it is defined. None of no cases.
+
+    Raises
+    ------
+    ValueError
+        If no clusters are given, or they are not of one shape ``(n,)``.
+
+    Notes
+    -----
+    Several kinds of clusters: Owen, *The pigeonhole bootstrap*, Annals of Applied Statistics 1, 2007.
+
+    Examples
+    --------
+    >>> score, patient = np.array([0.2, 0.4, 0.9]), ["ann", "ann", "ben"]
+    >>> bootstrap_cases(lambda cases: score[cases].mean(), patient)
+    Estimate(value=0.5, low=0.30000000000000004, high=0.9)
+    """
+    members = [np.unique(np.asarray(names), return_inverse=True) for names in clusters]
+    shapes = {of_case.shape for _, of_case in members}
+    if len(shapes) != 1 or len(next(iter(shapes))) != 1:
+        raise ValueError(f"clusters have shapes {sorted(shapes)}, expected one shape (n,)")
+    cases = np.arange(len(members[0][1]))
+
+    def figures(counts: Sequence[NDArray[np.intp]]) -> NDArray[np.float64]:
+        times = np.prod(
+            [count[of_case] for count, (_, of_case) in zip(counts, members, strict=True)], axis=0, dtype=int
+        )
+        drawn = np.repeat(cases, times)
+        return np.array([figure(drawn) if drawn.size else math.nan], np.float64)
+
+    sizes = tuple(len(names) for names, _ in members)
+    return _bootstrap(figures, sizes, bootstrap or Bootstrap(), progress)[0]
+
+
+def _bootstrap(
+    figures: Callable[[Sequence[NDArray[np.intp]]], NDArray[np.float64]],
+    sizes: tuple[int, ...],
+    bootstrap: Bootstrap,
+    progress: Callable[[str, float], None],
+) -> tuple[Estimate, ...]:
+    """As :func:`bootstrap_estimates`, for several kinds of clusters: `sizes` says how many there are of each."""
+    values = figures([np.ones(size, np.intp) for size in sizes])
+    drawn = np.full((bootstrap.draws if all(sizes) else 0, len(values)), np.nan)
     rng = np.random.default_rng(bootstrap.seed)
     for k in range(len(drawn)):
-        chosen = rng.integers(n_clusters, size=n_clusters)
-        drawn[k] = figures(np.bincount(chosen, minlength=n_clusters))
+        drawn[k] = figures([np.bincount(rng.integers(size, size=size), minlength=size) for size in sizes])
         progress("bootstrap", (k + 1) / len(drawn))
     return tuple(_estimate(value, drawn[:, k], bootstrap.confidence) for k, value in enumerate(values.tolist()))
 
