@@ -12,6 +12,7 @@ import pydicom
 from highdicom import ContributingEquipment, SOPClass
 from pydicom import uid
 from pydicom.dataset import Dataset
+from pydicom.errors import BytesLengthException
 from pydicom.valuerep import DSfloat
 
 from lungsight.ct.instance import SliceHeader
@@ -222,7 +223,7 @@ def _header(path: Path) -> Dataset:
         for tag in list(header.keys()):
             try:
                 header[tag]
-            except (ValueError, TypeError, ArithmeticError, NotImplementedError):
+            except (ValueError, TypeError, ArithmeticError, NotImplementedError, BytesLengthException):
                 del header[tag]
         header.decode()
     if not header.get("SOPClassUID"):
