@@ -12,6 +12,8 @@ from lungsight.findings import (
     Candidate,
     Density,
     Diagnosis,
+    Growth,
+    GuidelineResult,
     Location,
     Measurements,
     Nodule,
@@ -25,6 +27,8 @@ REGION = Region((47, 360, 310), np.ones((1, 12, 11), np.bool_))
 CANDIDATE = Candidate(LOCATION, roi_diameter_mm=9.0, detection_score=0.75, region=REGION)
 NODULE = Nodule(CANDIDATE, malignancy_score=0.5)
 MEASURED = Measurements(12.0, 9.0, 500.0, -40.0, Density.SOLID, None, "left", "lower", 0.0)
+GROWTH = Growth(MEASURED, days=90, mean_diameter_change_mm=1.0, volume_doubling_days=200.0)
+GUIDELINE = GuidelineResult("Lung-RADS v2022", 1, "4A", "by hand")
 PROVENANCE = Provenance(None, "0.1.0", "0" * 64, "by hand", {}, {})
 DIAGNOSIS = Diagnosis(Verdict.BENIGN, 0.25, "windows", (NODULE,), PROVENANCE)
 
@@ -58,7 +62,9 @@ def test_a_flat_mask_with_a_voxel_is_refused_too() -> None:
 
 
 @pytest.mark.parametrize(
-    "made", [LOCATION, REGION, CANDIDATE, MEASURED, NODULE, PROVENANCE, DIAGNOSIS], ids=lambda m: type(m).__name__
+    "made",
+    [LOCATION, REGION, CANDIDATE, MEASURED, GROWTH, GUIDELINE, NODULE, PROVENANCE, DIAGNOSIS],
+    ids=lambda m: type(m).__name__,
 )
 def test_everything_is_frozen_and_has_no_room_for_more(made: object) -> None:
     assert dataclasses.is_dataclass(made)
@@ -81,6 +87,8 @@ def test_every_finding_can_be_named_from_its_module() -> None:
             DIAGNOSIS,
             Verdict.BENIGN,
             Density.SOLID,
+            GROWTH,
+            GUIDELINE,
         )
     )
 

@@ -17,6 +17,8 @@ __all__ = [
     "Candidate",
     "Density",
     "Diagnosis",
+    "Growth",
+    "GuidelineResult",
     "Location",
     "Measurements",
     "Nodule",
@@ -172,6 +174,54 @@ class Measurements:
 
 
 @dataclass(frozen=True, slots=True)
+class Growth:
+    """A nodule against an earlier CT of the same patient.
+
+    Attributes
+    ----------
+    earlier
+        What was measured then; None if the nodule was not found in the earlier CT: it is new.
+    days
+        From the earlier CT to this one; None if the dates are not known.
+    mean_diameter_change_mm
+        Now less then; None for a new nodule.
+    volume_doubling_days
+        Time in which the volume doubles, negative while it shrinks; None for a new nodule, without dates, or if the
+        volume stayed the same.
+    """
+
+    earlier: Measurements | None
+    days: int | None = None
+    mean_diameter_change_mm: float | None = None
+    volume_doubling_days: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GuidelineResult:
+    """What one guideline says, and why.
+
+    Attributes
+    ----------
+    guideline
+        Name and version.
+    nodule
+        Number of the nodule, counted from 1 as in the report; None if it is said of the patient.
+    result
+        A category, a recommendation, a probability, or that nothing was computed.
+    because
+        The rule and the measurements that made it.
+    unknown
+        What the guideline asks and nobody knows here.
+    """
+
+    guideline: str
+    nodule: int | None
+    result: str
+    because: str
+    unknown: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Nodule:
     """A candidate that was judged.
 
@@ -186,12 +236,15 @@ class Nodule:
         not outlined.
     measurements
         What was measured on the mask; None without one.
+    growth
+        Against an earlier CT; None if there is none, or nothing was measured.
     """
 
     candidate: Candidate
     malignancy_score: float
     mask: Region | None = None
     measurements: Measurements | None = None
+    growth: Growth | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +296,8 @@ class Diagnosis:
         How it came to be.
     warnings
         What was repaired or should be known, a sentence each.
+    guidelines
+        What guidelines say of the measurements; empty if they were not asked.
     """
 
     verdict: Verdict
@@ -251,3 +306,4 @@ class Diagnosis:
     nodules: tuple[Nodule, ...]
     provenance: Provenance
     warnings: tuple[str, ...] = field(default=())
+    guidelines: tuple[GuidelineResult, ...] = ()
