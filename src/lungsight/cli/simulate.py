@@ -48,8 +48,8 @@ def simulate(  # noqa: PLR0913 (a command has an argument for each of its option
     """Set real nodules into real lungs, and write virtual patients with their truth into OUT."""
     from lungsight.report.staging import check_folder
     from lungsight.train.cohort import OWNED, write_virtual_patients
-    from lungsight.train.donors import read_vois
     from lungsight.train.hosts import find_hosts, read_lesions
+    from lungsight.train.rated import read_donors
     from lungsight.train.simulate import SimulationConfig
     from lungsight.train.tables import read_patient_ids
 
@@ -60,7 +60,7 @@ def simulate(  # noqa: PLR0913 (a command has an argument for each of its option
     check_folder(out, overwrite, OWNED)
     only = None if patients_of is None else read_patient_ids(patients_of)
     unwanted = frozenset() if exclude is None else read_patient_ids(exclude)
-    donors, warnings = read_vois(nodules, nodule_table, only, unwanted)
+    donors, warnings = read_donors(nodules, nodule_table, only, unwanted)
     found = find_hosts(hosts, read_lesions(lesions or ()), only, unwanted)
     with progress_bars() as progress:
         told = write_virtual_patients(out, found, donors, patients, config, overwrite=overwrite, progress=progress)

@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from lungsight.errors import InputError
+from lungsight.evaluate.intervals import ignore_progress
 from lungsight.report.staging import staged_folder
 from lungsight.train.donors import Donor
 from lungsight.train.hosts import HostFiles, load_host
@@ -35,7 +36,7 @@ def write_virtual_patients(
     config: SimulationConfig,
     *,
     overwrite: bool = False,
-    progress: Progress = lambda _step, _share: None,
+    progress: Progress = ignore_progress,
 ) -> tuple[str, ...]:
     """Simulate patients and write them in the contest's layout.
 

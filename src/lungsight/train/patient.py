@@ -72,12 +72,15 @@ class ReaderMarks:
         Position of every slice of the CT; None takes the CT's own.
     slice_thickness_mm
         As the source tells; None takes the CT's slice spacing.
+    pixel_spacing_mm
+        Between rows and between columns, as the source tells, for shapes without a CT; None where it does not.
     """
 
     nodules: tuple[MarkedNodule, ...]
     non_nodules: tuple[Outline, ...] = ()
     slice_z_mm: tuple[float, ...] | None = None
     slice_thickness_mm: float | None = None
+    pixel_spacing_mm: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
