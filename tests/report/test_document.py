@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lungsight.ct.volume import CTVolume
-from lungsight.findings import Density, Diagnosis, Nodule, Verdict
+from lungsight.findings import Density, Diagnosis, Growth, GuidelineResult, Nodule, Verdict
 from lungsight.report.document import render_html, roi_slices
 from lungsight.report.overlay import outline_path
 from samples import (
@@ -225,6 +225,21 @@ def test_a_threshold_that_is_not_known_is_not_told() -> None:
     diagnosis = malignant(ct)
     bare = dataclasses.replace(diagnosis, provenance=dataclasses.replace(diagnosis.provenance, config={}))
     assert "threshold" not in page_of(bare, ct).text
+
+
+def test_guidelines_and_growth_are_told() -> None:
+    ct = sample_ct()
+    nodule = malignant(ct).nodules[0]
+    grown = dataclasses.replace(nodule, growth=Growth(MEASURED, 91, -1.25, -200.4))
+    new = dataclasses.replace(nodule, growth=Growth(None, 91))
+    said = GuidelineResult("Lung-RADS v2022", 2, "4A", "solid, new", ("risk <group>", "age"))
+    diagnosis = dataclasses.replace(malignant(ct), nodules=(grown, new), guidelines=(said,))
+    text = " ".join(page_of(diagnosis, ct).text.split())
+    assert "was 4.2 × 3.5 mm 91 days before: mean diameter -1.2 mm, volume halves in 200 days" in text
+    assert "new , not in the earlier CT" in text
+    assert "2 Lung-RADS v2022 4A solid, new risk <group>; age" in text
+    assert "This is no advice." in text
+    assert "Guidelines" not in page_of(malignant(ct), ct).text
 
 
 def test_a_nodule_that_was_not_outlined_says_so() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from lungsight.findings import Verdict
+from lungsight.findings import Growth, GuidelineResult, Verdict
 from lungsight.report.record import diagnosis_record, diagnosis_schema, diagnosis_to_json
 from samples import MEASURED, SERIES_UID, malignant, sample_ct, without_nodule
 
@@ -43,6 +43,7 @@ def test_the_record_is_the_documented_one() -> None:
                     "zone": "upper",
                     "pleura_distance_mm": 7.0,
                 },
+                "growth": None,
             }
         ],
         "provenance": {
@@ -54,6 +55,7 @@ def test_the_record_is_the_documented_one() -> None:
             "seconds": {"lungs": 0.61, "detect": 3.1, "vote": 0.02},
         },
         "warnings": ["One slice was read twice."],
+        "guidelines": [],
     }
 
 
@@ -71,6 +73,33 @@ def test_from_nifti_the_dicom_fields_are_null() -> None:
     assert record["provenance"]["series_uid"] is None
     assert record["nodules"][0]["instance_number"] is None
     assert record["nodules"][0]["sop_instance_uid"] is None
+
+
+def test_growth_and_guidelines_are_told() -> None:
+    found = malignant(sample_ct())
+    grown = Growth(MEASURED, days=91, mean_diameter_change_mm=1.23456, volume_doubling_days=123.4567)
+    nodules = tuple(dataclasses.replace(found.nodules[0], growth=each) for each in (grown, Growth(None, days=91)))
+    said = GuidelineResult("Lung-RADS v2022", 1, "4A", "solid, mean diameter 7.0 mm, new", ("the weather",))
+    of_patient = GuidelineResult("Lung-RADS v2022", None, "4A", "nodule 1")
+    record = diagnosis_record(dataclasses.replace(found, nodules=nodules, guidelines=(of_patient, said)))
+    VALIDATOR.validate(record)
+    first, second = (nodule["growth"] for nodule in record["nodules"])
+    assert first["earlier"] == record["nodules"][0]["measurements"]
+    assert {key: value for key, value in first.items() if key != "earlier"} == {
+        "is_new": False,
+        "days": 91,
+        "mean_diameter_change_mm": 1.235,
+        "volume_doubling_days": 123.457,
+    }
+    assert (second["is_new"], second["earlier"], second["volume_doubling_days"]) == (True, None, None)
+    assert record["guidelines"][0]["nodule"] is None
+    assert record["guidelines"][1] == {
+        "guideline": "Lung-RADS v2022",
+        "nodule": 1,
+        "result": "4A",
+        "because": "solid, mean diameter 7.0 mm, new",
+        "unknown": ["the weather"],
+    }
 
 
 def test_what_was_not_measured_is_null() -> None:

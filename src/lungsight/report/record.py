@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
 
-from lungsight.findings import Diagnosis, Measurements, Nodule
+from lungsight.findings import Diagnosis, Growth, Measurements, Nodule
 
 __all__ = ["diagnosis_record", "diagnosis_schema", "diagnosis_to_json"]
 
@@ -21,7 +21,7 @@ def diagnosis_schema() -> dict[str, Any]:
     Examples
     --------
     >>> sorted(diagnosis_schema()["required"])
-    ['malignancy_score', 'nodules', 'provenance', 'system', 'verdict', 'warnings']
+    ['guidelines', 'malignancy_score', 'nodules', 'provenance', 'system', 'verdict', 'warnings']
     """
     schema: dict[str, Any] = json.loads(files("lungsight.report").joinpath("diagnosis.schema.json").read_text("utf-8"))
     return schema
@@ -56,6 +56,16 @@ def diagnosis_record(diagnosis: Diagnosis) -> dict[str, Any]:
             "seconds": {step: _rounded(seconds) for step, seconds in provenance.seconds.items()},
         },
         "warnings": list(diagnosis.warnings),
+        "guidelines": [
+            {
+                "guideline": each.guideline,
+                "nodule": each.nodule,
+                "result": each.result,
+                "because": each.because,
+                "unknown": list(each.unknown),
+            }
+            for each in diagnosis.guidelines
+        ],
     }
 
 
@@ -83,6 +93,18 @@ def _nodule_record(nodule: Nodule) -> dict[str, Any]:
         "detection_score": float(candidate.detection_score),
         "malignancy_score": float(nodule.malignancy_score),
         "measurements": None if nodule.measurements is None else _measurements_record(nodule.measurements),
+        "growth": None if nodule.growth is None else _growth_record(nodule.growth),
+    }
+
+
+def _growth_record(growth: Growth) -> dict[str, Any]:
+    change_mm, doubling = growth.mean_diameter_change_mm, growth.volume_doubling_days
+    return {
+        "is_new": growth.earlier is None,
+        "days": growth.days,
+        "mean_diameter_change_mm": None if change_mm is None else _rounded(change_mm),
+        "volume_doubling_days": None if doubling is None else _rounded(doubling),
+        "earlier": None if growth.earlier is None else _measurements_record(growth.earlier),
     }
 
 
