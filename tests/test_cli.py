@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jsonschema
+import nibabel
+import numpy as np
 import pytest
 
 import lungsight
@@ -142,6 +144,33 @@ def test_the_place_for_the_report_is_checked_before_the_computing(
 
 
 @pytest.mark.usefixtures("pipeline")
+def test_dicom_for_a_pacs_is_written_with_the_report(
+    run: Run, pipeline: StubPipeline, scan: Path, tmp_path: Path
+) -> None:
+    assert run("diagnose", scan, "-o", tmp_path / "out", "--dicom").code == 0
+    names = sorted(path.name for path in (tmp_path / "out" / "dicom").iterdir())
+    assert names == ["page_01.dcm", "seg.dcm", "sr.dcm"]
+    # Without nodules there is no SEG, and an earlier one goes.
+    pipeline.answer = without_nodule
+    ran = run("diagnose", scan, "-o", tmp_path / "out", "--dicom", "--overwrite")
+    assert ran.code == 0
+    assert "there is no DICOM SEG" in ran.err
+    assert sorted(path.name for path in (tmp_path / "out" / "dicom").iterdir()) == ["page_01.dcm", "sr.dcm"]
+    record = json.loads((tmp_path / "out" / "diagnosis.json").read_text("utf-8"))
+    assert any("there is no DICOM SEG" in warning for warning in record["warnings"])
+
+
+def test_dicom_of_a_nifti_is_refused_before_the_computing(run: Run, pipeline: StubPipeline, tmp_path: Path) -> None:
+    pipeline.answer = fail
+    ct = sample_ct(from_dicom=False)
+    image = nibabel.Nifti1Image(ct.hu.T, np.diag([0.7, 0.7, 2.5, 1]))  # type: ignore[no-untyped-call]
+    nibabel.save(image, tmp_path / "ct.nii")
+    ran = run("diagnose", tmp_path / "ct.nii", "-o", tmp_path / "out", "--dicom")
+    assert (ran.code, ran.out) == (2, "")
+    assert "Found:    a CT that did not come from DICOM" in ran.err
+    assert not (tmp_path / "out").exists()
+
+
 def test_an_input_that_cannot_be_used_is_told_in_three_parts(run: Run, tmp_path: Path) -> None:
     ran = run("diagnose", tmp_path / "nowhere", "-o", tmp_path / "out")
     lines = ran.err.splitlines()
