@@ -147,7 +147,7 @@ def show_config() -> None:
     typer.echo(config_to_toml(Config()), nl=False)
 
 
-def _diagnose(
+def _diagnose(  # noqa: PLR0913 - most are options
     source: Path,
     out: Path,
     system: str,
