@@ -27,8 +27,12 @@ def blocks(text: str, language: str) -> list[str]:
 
 def commands_of_program() -> dict[str, str]:
     """Name -> help of each command, from the program itself."""
-    names = list(get_group(cli.app).commands)
-    return {name: CliRunner().invoke(cli.app, [name, "--help"], env={"COLUMNS": "200"}).output for name in names}
+    found = {}
+    for name, command in get_group(cli.app).commands.items():
+        ways = [[name], *([name, inner] for inner in getattr(command, "commands", ()))]
+        helps = [CliRunner().invoke(cli.app, [*way, "--help"], env={"COLUMNS": "200"}).output for way in ways]
+        found[name] = "\n".join(helps)
+    return found
 
 
 def test_quick_start_is_two_commands_that_make_knows() -> None:

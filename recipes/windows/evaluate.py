@@ -24,7 +24,7 @@ from sklearn.metrics import roc_auc_score
 from lungsight.detect.windows import field_of_windows, windows_touching, working_slice
 from lungsight.diagnose.points import judge_slices
 from lungsight.train.cases import Tiles, cut_patches
-from lungsight.train.networks import PatchCNN
+from lungsight.train.networks import PatchCNN, WindowModule
 
 BOOTSTRAPS = 2000
 BATCH = 64
@@ -38,7 +38,7 @@ def load_run(run: Path) -> PatchCNN:
     return network.eval()
 
 
-def crop_scores(network: PatchCNN, crops: Crops, slices: NDArray[np.intp]) -> Floats:
+def crop_scores(network: WindowModule, crops: Crops, slices: NDArray[np.intp]) -> Floats:
     """Scores ``(n, 9, 3)`` of the 3 x 3 windows round the middle of each crop, where its nodule is."""
     found = []
     for start in range(0, len(slices), BATCH):

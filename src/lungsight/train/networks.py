@@ -170,7 +170,7 @@ class PatchCNN(WindowModule):
         if self.padding == "zero":
             return super().dense(field)
         pooled = functional.max_pool2d(self._trunk(field), 2, stride=1)
-        kernel = self.hidden.weight.view(432, 108, 13, 13)
+        kernel = self.hidden.weight.view(-1, 108, 13, 13)
         hidden = functional.relu(functional.conv2d(pooled, kernel, self.hidden.bias, stride=5, dilation=2))
         return functional.conv2d(hidden, self.output.weight[:, :, None, None], self.output.bias)
 
