@@ -137,6 +137,9 @@ def recipe_from_toml(path: Path) -> Recipe:
 
 def _stage(stage: Stage, table: dict[str, Any], place: str, remedy: str) -> Stage:
     named = [name for name in table if name in _DRAWS]
+    unknown = sorted(set(table) - {"fit", *_DRAWS})
+    if unknown:
+        raise InputError(f"{place}{unknown[0]}", f"one of fit, {', '.join(_DRAWS)}", remedy)
     if len(named) > 1:
         raise InputError(f"{place}patches and {place}windows", "one of them", remedy)
     if named:
