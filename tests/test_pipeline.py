@@ -15,7 +15,7 @@ from lungsight.ct.read import read_ct
 from lungsight.ct.volume import CTVolume
 from lungsight.errors import InputError, WeightsError
 from lungsight.findings import Density, Diagnosis, Nodule, Verdict
-from lungsight.pipeline import Pipeline, load_pipeline
+from lungsight.pipeline import Pipeline, compare_with_prior, load_pipeline
 from lungsight.runtime import Network, shipped_weights
 from phantom import Body, Sphere, instance_uid, series_uid, thorax, write_series
 from refusals import refused
@@ -171,6 +171,29 @@ def test_provenance_is_complete(tmp_path: Path) -> None:
     shares = [share for step, share in told if step == "detect"]
     assert shares == sorted(shares)
     assert (shares[0], shares[-1], len(shares)) == (0.0, 1.0, 42)
+
+
+def test_growth_since_an_earlier_ct() -> None:
+    now, then = drawn(MALIGNANT, BENIGN), drawn(dataclasses.replace(MALIGNANT, diameter_mm=16))
+    affine = then.affine.copy()
+    affine[:3, 3] += (11, -7, 13)  # the patient lay elsewhere
+    diagnosis = compare_with_prior(diagnose(volume(now)), volume(now), CTVolume(then.hu, affine), 200)
+    grown, new = sorted(diagnosis.nodules, key=lambda nodule: nodule.candidate.location.lps_mm[0])
+    assert grown.growth is not None
+    assert new.growth is not None
+    assert grown.growth.mean_diameter_change_mm == pytest.approx(6, abs=2.8)
+    # (22 / 16)^3 is 1.38 doublings.
+    assert grown.growth.volume_doubling_days == pytest.approx(200 / 1.38, rel=0.2)
+    assert new.growth.earlier is None
+    assert diagnosis.warnings == ()
+
+
+def test_an_earlier_ct_without_lungs_is_told() -> None:
+    ct = volume(drawn(MALIGNANT))
+    water = CTVolume(np.full((12, 64, 64), 20, np.int16), np.diag([5.0, 2.8, 2.8, 1.0])[[2, 1, 0, 3]])
+    diagnosis = compare_with_prior(diagnose(ct), ct, water)
+    assert diagnosis.nodules[0].growth is None
+    assert diagnosis.warnings == ("No lung was found in the earlier CT, so nothing was compared with it.",)
 
 
 def test_an_unknown_system_is_refused() -> None:

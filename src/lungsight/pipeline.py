@@ -13,11 +13,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from lungsight import __version__
 from lungsight.config import Config
+from lungsight.ct.register import register_rigid
 from lungsight.ct.upright import Turn, turn_upright
 from lungsight.ct.volume import CTVolume
 from lungsight.detect.lungs import segment_lungs
 from lungsight.detect.rois import agree_across_slices, find_rois
 from lungsight.detect.windows import label_windows, score_windows
+from lungsight.diagnose.growth import EarlierCT, growth_since
 from lungsight.diagnose.measure import find_landmarks, measure_nodule
 from lungsight.diagnose.outline import outline_nodule
 from lungsight.diagnose.points import judge_point
@@ -26,7 +28,7 @@ from lungsight.errors import InputError
 from lungsight.findings import Diagnosis, Nodule, Provenance
 from lungsight.runtime import Network, load_network, shipped_weights, takes_own_pixels
 
-__all__ = ["SYSTEMS", "Pipeline", "load_pipeline"]
+__all__ = ["SYSTEMS", "Pipeline", "compare_with_prior", "load_pipeline"]
 
 SYSTEMS = ("windows",)
 Progress = Callable[[str, float], None]
@@ -165,6 +167,48 @@ def load_pipeline(system: str = "windows", weights: Path | None = None, config: 
     if system not in SYSTEMS:
         raise InputError(f"system {system!r}", f"one of {', '.join(SYSTEMS)}", "Name one of these.")
     return Pipeline(load_network(weights or shipped_weights(system)), config or Config(), system)
+
+
+def compare_with_prior(
+    diagnosis: Diagnosis, ct: CTVolume, prior: CTVolume, days: int | None = None, config: Config | None = None
+) -> Diagnosis:
+    """The diagnosis with what became of its nodules since an earlier CT.
+
+    Parameters
+    ----------
+    diagnosis
+        Of `ct`.
+    ct
+        In any orientation.
+    prior
+        An earlier CT of the same patient, on any grid.
+    days
+        Between the two; None if not known.
+    config
+        Settings; those of the diagnosis.
+
+    Returns
+    -------
+    Diagnosis
+        Each nodule with measurements has its `growth`. If the earlier CT shows no lung nothing is compared, and the
+        warnings say so.
+
+    Raises
+    ------
+    InputError
+        If SimpleITK is not installed, or the two CTs do not show the same body.
+    """
+    config = config or Config()
+    upright = turn_upright(prior).volume(prior)
+    lungs = segment_lungs(upright, config.lungs)
+    landmarks = find_landmarks(upright, lungs)
+    if landmarks is None:
+        warning = "No lung was found in the earlier CT, so nothing was compared with it."
+        return replace(diagnosis, warnings=(*diagnosis.warnings, warning))
+    earlier = EarlierCT(upright, lungs, landmarks, register_rigid(ct, upright))
+    nodules = growth_since(diagnosis.nodules, ct, earlier, days, (config.outline, config.measure))
+    unknown = () if days is not None else ("The days since the earlier CT are not known: no volume doubling time.",)
+    return replace(diagnosis, nodules=nodules, warnings=(*diagnosis.warnings, *unknown))
 
 
 def _measured(

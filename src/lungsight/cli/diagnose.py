@@ -16,6 +16,7 @@ from lungsight.errors import InputError
 from lungsight.terminal import progress_bars, setting_help, tell
 
 if TYPE_CHECKING:
+    from lungsight.ct.volume import CTVolume
     from lungsight.findings import Diagnosis
 
 __all__ = ["classify", "demo", "diagnose", "info", "show_config"]
@@ -52,6 +53,12 @@ def diagnose(  # noqa: PLR0913, PLR0917 - each is an option
     config: Annotated[
         Path | None, typer.Option(metavar="FILE.toml", help="Settings; `lungsight config` writes the defaults.")
     ] = None,
+    patient: Annotated[
+        Path | None, typer.Option(metavar="FILE.toml", help="Age, sex, history: what guidelines ask besides the CT.")
+    ] = None,
+    prior: Annotated[
+        Path | None, typer.Option(metavar="INPUT", help="An earlier CT of the patient: growth, and what is new.")
+    ] = None,
     dicom: Annotated[
         bool, typer.Option("--dicom", help="Also write DICOM SEG, SR and pages for a PACS into OUT/dicom.")
     ] = False,
@@ -66,7 +73,16 @@ def diagnose(  # noqa: PLR0913, PLR0917 - each is an option
             raise typer.BadParameter(str(error), param_hint="--vote-threshold") from error
         settings = dataclasses.replace(settings, windows=windows)
     diagnosis, page = _diagnose(
-        source, out, system, settings, series_uid=series, weights=weights, dicom=dicom, overwrite=overwrite
+        source,
+        out,
+        system,
+        settings,
+        series_uid=series,
+        weights=weights,
+        patient=patient,
+        prior=prior,
+        dicom=dicom,
+        overwrite=overwrite,
     )
     _tell_result(diagnosis, page)
 
@@ -155,14 +171,19 @@ def _diagnose(  # noqa: PLR0913 - most are options
     *,
     series_uid: str | None = None,
     weights: Path | None = None,
+    patient: Path | None = None,
+    prior: Path | None = None,
     dicom: bool = False,
     overwrite: bool = False,
 ) -> tuple[Diagnosis, Path]:
     from lungsight.ct.read import read_ct
+    from lungsight.guidelines.assess import apply_guidelines
+    from lungsight.guidelines.patient import Patient, read_patient
     from lungsight.pipeline import load_pipeline
     from lungsight.report.page import check_report_folder, write_report
 
     check_report_folder(out, overwrite)
+    known = read_patient(patient) if patient else Patient()
     pipeline = load_pipeline(system, weights, config)
     with progress_bars() as progress:
         progress("read", 0.0)
@@ -175,6 +196,13 @@ def _diagnose(  # noqa: PLR0913 - most are options
         seconds = {"read": time.perf_counter() - started}
         progress("read", 1.0)
         diagnosis = pipeline(ct, progress=progress)
+        if prior is not None:
+            progress("prior", 0.0)
+            started = time.perf_counter()
+            diagnosis = _compared(diagnosis, ct, source, prior, config)
+            seconds["prior"] = time.perf_counter() - started
+            progress("prior", 1.0)
+        diagnosis = apply_guidelines(diagnosis, known)
         provenance = diagnosis.provenance
         provenance = dataclasses.replace(provenance, seconds={**seconds, **provenance.seconds})
         diagnosis = dataclasses.replace(diagnosis, provenance=provenance)
@@ -184,6 +212,20 @@ def _diagnose(  # noqa: PLR0913 - most are options
         page = write_report(diagnosis, ct, out, overwrite, dicom_source=source if dicom else None)
         progress("report", 1.0)
     return diagnosis, page
+
+
+def _compared(diagnosis: Diagnosis, ct: CTVolume, source: Path, prior: Path, config: Config) -> Diagnosis:
+    from lungsight.ct.acquired import read_acquisition_date
+    from lungsight.ct.read import read_ct
+    from lungsight.pipeline import compare_with_prior
+
+    earlier = read_ct(prior)
+    now, then = read_acquisition_date(source, ct.series_uid), read_acquisition_date(prior, earlier.series_uid)
+    days = (now - then).days if now and then else None
+    if days is not None and days <= 0:
+        found = f"{prior}, acquired {-days} days after {source}" if days else f"two CTs of one day, {then}"
+        raise InputError(found, "an earlier CT after --prior", "Exchange the two, or leave out --prior.")
+    return compare_with_prior(diagnosis, ct, earlier, days, config)
 
 
 def _tell_result(diagnosis: Diagnosis, page: Path) -> None:
