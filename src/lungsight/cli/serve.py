@@ -174,8 +174,8 @@ def _run(settings: NodeSettings, system: str, config: Config) -> None:
         ) from error
 
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
-    for chatty in ("pynetdicom", "dicomweb_client"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    for chatty in ("pynetdicom", "dicomweb_client", "retrying"):
+        logging.getLogger(chatty).setLevel(logging.CRITICAL)  # what matters of it the node says itself
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())

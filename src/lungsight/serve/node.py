@@ -96,6 +96,7 @@ class Node:
         if settings.health_port is not None:
             self.health = HealthService(settings.health_port, self.meters, self.look)
             self._closing.append(self.health.close)
+        self._worker.wait()
         for thread in self._threads:
             thread.start()
 

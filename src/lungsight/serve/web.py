@@ -6,8 +6,10 @@ import contextlib
 import datetime
 import io
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pydicom
 import requests
@@ -24,6 +26,8 @@ from lungsight.serve.store import is_uid
 __all__ = ["WebFetcher", "WebSender"]
 
 _ANSWER_S = (10.0, 120.0)  # to connect, to answer
+_PAGE = 1000
+_Found = dict[str, dict[str, Any]]  # a match in DICOM JSON
 _ALREADY_THERE = 0x0111  # Failure Reason of STOW-RS: duplicate SOP instance
 _log = logging.getLogger(__name__)
 
@@ -67,19 +71,20 @@ class WebFetcher:
             self._sizes = sizes
             return came
 
-    def _studies(self) -> list[dict[str, dict[str, object]]]:
+    def _studies(self) -> list[_Found]:
         filters = {"ModalitiesInStudy": "CT"}
         if self._web.days:
             first = datetime.date.today() - datetime.timedelta(days=self._web.days)
             filters["StudyDate"] = f"{first:%Y%m%d}-"
         fields = ["NumberOfStudyRelatedInstances"]
-        return self._client.search_for_studies(search_filters=filters, fields=fields, get_remaining=True)
+        search = partial(self._client.search_for_studies, search_filters=filters, fields=fields)
+        return _every(search, "StudyInstanceUID")
 
     def _fetch_study(self, study_uid: str) -> int:
         known = {stored.sop_uid for stored in self._queue.every_slice(study_uid)}
         came = 0
-        found = self._client.search_for_instances(study_uid, search_filters={"Modality": "CT"}, get_remaining=True)
-        for one in found:
+        search = partial(self._client.search_for_instances, study_uid, search_filters={"Modality": "CT"})
+        for one in _every(search, "SOPInstanceUID"):
             sop_uid, sop_class = _value(one, "SOPInstanceUID"), _value(one, "SOPClassUID")
             if sop_uid in known or sop_class not in CT_CLASSES:
                 continue
@@ -114,6 +119,20 @@ class WebSender:
         return ""
 
 
+def _every(search: Callable[..., list[_Found]], keyword: str) -> list[_Found]:
+    """Everything a search finds, page by page, until a page holds nothing new.
+
+    dicomweb-client's ``get_remaining`` asks until a page is empty; Orthanc 1.10 answers an offset beyond the end with
+    what it has answered before, and would be asked for ever.
+    """
+    found: dict[str, _Found] = {}
+    while True:
+        page = {_value(one, keyword): one for one in search(limit=_PAGE, offset=len(found))}
+        if page.keys() <= found.keys():
+            return list(found.values())
+        found |= page
+
+
 @contextlib.contextmanager
 def _told(web: Web) -> Iterator[None]:
     """What requests raises, as our error; a password in an address is not repeated."""
@@ -140,7 +159,7 @@ def _client(web: Web) -> DICOMwebClient:
     return client
 
 
-def _value(found: dict[str, dict[str, object]], keyword: str) -> str:
+def _value(found: _Found, keyword: str) -> str:
     """The first value of an attribute in DICOM JSON; empty if there is none."""
     element = Dataset.from_json(found).get(keyword)
     return "" if element is None else str(element)

@@ -79,18 +79,22 @@ class Worker:
         self._pipe: Connection | None = None
 
     def start(self) -> None:
-        """Start the process and wait until it can diagnose.
+        """Start the process, without waiting for it."""
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=_work, args=(self._load, theirs), name="diagnose", daemon=True)
+        self._process.start()
+        theirs.close()  # or the end of the process would not be seen at ours
+
+    def wait(self) -> None:
+        """Wait until the process can diagnose.
 
         Raises
         ------
         LungsightError
             What `load` raises.
         """
-        context = multiprocessing.get_context("spawn")
-        self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_work, args=(self._load, theirs), name="diagnose", daemon=True)
-        self._process.start()
-        theirs.close()  # or the end of the process would not be seen at ours
+        assert self._pipe is not None  # noqa: S101 (it is started)
         try:
             ready = self._pipe.recv()
         except EOFError:
@@ -106,6 +110,7 @@ class Worker:
         if self._process is None or not self._process.is_alive():
             self.close()
             self.start()
+            self.wait()
         process, pipe = self._process, self._pipe
         assert process is not None  # noqa: S101 (both are there once it is started)
         assert pipe is not None  # noqa: S101
@@ -142,8 +147,8 @@ def _work(load: Callable[[], Diagnose], pipe: Connection) -> None:
     except LungsightError as error:
         pipe.send(error)
         return
+    _import_doors()  # takes seconds, which are not the first study's
     pipe.send(None)
-    _import_doors()  # takes seconds, which the first study need not wait for
     with contextlib.suppress(EOFError):
         while True:
             pipe.send(_do(pipe.recv(), diagnose))
