@@ -55,7 +55,9 @@ def drawer_of(crops: Crops, hosts: tuple[Host, ...], patients: set[str], draw: P
     """The first stage's batches, as they are drawn before the first search for false alarms."""
     quiet = dataclasses.replace(draw, mining=dataclasses.replace(draw.mining, first=NO_END))
     lungs = [lung_case(host) for host in hosts if host.name in patients]
-    return PatchDrawer(nodule_cases(crops, patients), lungs, quiet, RECIPES["default"].augment, (FOLD_SEED, 0))
+    return PatchDrawer(
+        nodule_cases(crops, patients), lungs, quiet, RECIPES["default"].stages[0].augment, (FOLD_SEED, 0)
+    )
 
 
 def train_for(

@@ -65,7 +65,7 @@ def train(crops: Crops, hosts: tuple[Host, ...], patients: set[str], recipe: Rec
     network = PatchCNN()
     for number, stage in enumerate(recipe.stages):
         assert isinstance(stage.draw, PatchDraw)
-        drawer = PatchDrawer(nodules, lungs, stage.draw, recipe.augment, (recipe.seed, number))
+        drawer = PatchDrawer(nodules, lungs, stage.draw, stage.augment, (recipe.seed, number))
         folder = run / f"stage{number + 1}"
         network = fit(network, drawer, stage.fit, folder, journal.stage(number), keep={"drawer": drawer})
     journal.close()

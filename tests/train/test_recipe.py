@@ -32,8 +32,8 @@ def test_asan_is_the_paper() -> None:
     assert stage.fit.batches == 200 * 150  # 200 epochs of 60,000 / 400
     assert (stage.fit.optimizer, stage.fit.learning_rate, stage.fit.schedule) == ("adam", 0.0005, "constant")
     assert (stage.fit.warm_up, stage.fit.weight_decay, stage.fit.averaging, stage.fit.dropout_ramp) == (0, 0, 0, 0)
-    assert asan.augment.angles_deg == (30, 45)
-    assert (asan.augment.noise_hu, asan.augment.shift_hu, asan.augment.shift_px) == (0, 0, 0)
+    assert stage.augment.angles_deg == (30, 45)
+    assert (stage.augment.noise_hu, stage.augment.shift_hu, stage.augment.shift_px) == (0, 0, 0)
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -50,14 +50,15 @@ def test_toml_goes_out_and_in_without_loss(name: str, tmp_path: Path) -> None:
 def test_what_a_file_leaves_out_is_that_of_its_base(tmp_path: Path) -> None:
     assert recipe_from_toml(written(tmp_path, "")) == RECIPES["default"]
     found = recipe_from_toml(
-        written(tmp_path, 'base = "asan"\nseed = 5\n[augment]\nzoom = 2\n[[stages]]\n[stages.fit]\nbatches = 7\n')
+        written(
+            tmp_path, 'base = "asan"\nseed = 5\n[[stages]]\n[stages.augment]\nzoom = 2\n[stages.fit]\nbatches = 7\n'
+        )
     )
     asan = RECIPES["asan"]
     assert found.seed == 5
-    assert found.augment == dataclasses.replace(asan.augment, zoom=2.0)
-    assert found.stages == (
-        dataclasses.replace(asan.stages[0], fit=dataclasses.replace(asan.stages[0].fit, batches=7)),
-    )
+    (stage,) = asan.stages
+    augment, fit = dataclasses.replace(stage.augment, zoom=2.0), dataclasses.replace(stage.fit, batches=7)
+    assert found.stages == (dataclasses.replace(stage, augment=augment, fit=fit),)
 
 
 def test_stages_begin_as_those_of_the_base(tmp_path: Path) -> None:
@@ -67,7 +68,7 @@ def test_stages_begin_as_those_of_the_base(tmp_path: Path) -> None:
     assert first == default[0]
     assert isinstance(default[1].draw, PatchDraw)
     assert second == dataclasses.replace(default[1], draw=dataclasses.replace(default[1].draw, lungs=1))
-    assert third == Stage(WindowDraw(epoch_windows=30), default[1].fit)
+    assert third == Stage(WindowDraw(epoch_windows=30), default[1].augment, default[1].fit)
 
 
 @pytest.mark.parametrize(
@@ -77,8 +78,8 @@ def test_stages_begin_as_those_of_the_base(tmp_path: Path) -> None:
         ("sed = 3\n", r"mine\.toml: sed", "one of network, padding"),
         ("seed = 3.5\n", r"seed = 3\.5", "type int"),
         ("network = 'unet'\n", "network is 'unet'", "in range"),
-        ("[augment]\nangles_deg = [30, true]\n", r"augment\.angles_deg = True", "type float"),
-        ("[augment]\nangles_deg = []\n", "angles_deg is empty", "in range"),
+        ("[[stages]]\n[stages.augment]\nangles_deg = [30, true]\n", r"augment\.angles_deg = True", "type float"),
+        ("[[stages]]\n[stages.augment]\nangles_deg = []\n", "angles_deg is empty", "in range"),
         ("stages = []\n", "stages is no list", r"\[\[stages\]\]"),
         ("stages = 3\n", "stages is no list", r"\[\[stages\]\]"),
         ("[[stages]]\n[stages.fit]\nbatch = 3\n", r"stages\.fit\.batch", "one of batches, optimizer"),
@@ -86,7 +87,7 @@ def test_stages_begin_as_those_of_the_base(tmp_path: Path) -> None:
         ("[[stages]]\n[stages.patches]\n[stages.windows]\n", "patches and .*windows", "one of them"),
         ("[[stages]]\n[stages.patches]\nside_px = 70\n", "side_px is 70", "in range"),
         ("[[stages]]\n[stages.patches.mining]\nshare = 1.5\n", r"share is 1\.5", "in range"),
-        ("[[stages]]\n[stages.draw]\n", r"stages\.draw", "one of fit, patches, windows"),
+        ("[[stages]]\n[stages.draw]\n", r"stages\.draw", "one of augment, fit, patches, windows"),
         ("seed = \n", r"mine\.toml", "a TOML file"),
     ],
 )

@@ -244,11 +244,14 @@ class Stage:
     ----------
     draw
         Which of the two ways.
+    augment
+        How what is drawn is changed.
     fit
         It begins with the averaged weights of the stage before.
     """
 
     draw: PatchDraw | WindowDraw = field(default_factory=PatchDraw)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
     fit: FitConfig = field(default_factory=FitConfig)
 
 
@@ -273,8 +276,6 @@ class Recipe:
         Batches of the patients kept aside that are scored at each checkpoint.
     seed
         Of the split of the patients and of what is drawn.
-    augment
-        Of every stage.
     stages
         In order.
     """
@@ -286,7 +287,6 @@ class Recipe:
     validation: float = 0.1
     validation_batches: int = 8
     seed: int = 2026
-    augment: AugmentConfig = field(default_factory=AugmentConfig)
     stages: tuple[Stage, ...] = (Stage(),)
 
     def __post_init__(self) -> None:

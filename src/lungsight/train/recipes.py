@@ -22,10 +22,10 @@ _ASAN = Recipe(
     padding="zero",
     pixel="native",
     labels="hard",
-    augment=AugmentConfig(shift_px=0.0, angles_deg=(30.0, 45.0), noise_hu=0.0, shift_hu=0.0),
     stages=(
         Stage(
             _ASAN_DRAW,
+            AugmentConfig(shift_px=0.0, angles_deg=(30.0, 45.0), noise_hu=0.0, shift_hu=0.0),
             FitConfig(
                 batches=_ASAN_EPOCHS * _ASAN_DRAW.epoch_batches,
                 optimizer="adam",
@@ -45,16 +45,20 @@ _ASAN = Recipe(
 _DEFAULT = Recipe(
     stages=(
         Stage(),
+        # Windows stand 10 px apart, so a nodule is never farther than 5 px from the middle of one, each axis: there
+        # malignancy is learned, with some nodules farther off for the windows around it.
         Stage(
             PatchDraw(
                 side_px=FIELD_PX,
-                benign=28,
-                malignant=28,
-                lungs=40,
-                far=8,
+                benign=30,
+                malignant=30,
+                lungs=36,
+                far=14,
+                far_shift_px=22.0,
                 mining=MiningConfig(first=0, every=150, rounds=4, share_of_slices=0.12, share=0.8),
             ),
-            FitConfig(batches=1500, learning_rate=3e-4, warm_up=60, averaging=0.997, dropout_ramp=0, seed=2),
+            AugmentConfig(shift_px=6.0, noise_hu=25.0, shift_hu=8.0),
+            FitConfig(batches=900, learning_rate=5e-4, weight_decay=1e-3, dropout_ramp=1200, keep_every=3, seed=2),
         ),
     )
 )
@@ -137,9 +141,9 @@ def recipe_from_toml(path: Path) -> Recipe:
 
 def _stage(stage: Stage, table: dict[str, Any], place: str, remedy: str) -> Stage:
     named = [name for name in table if name in _DRAWS]
-    unknown = sorted(set(table) - {"fit", *_DRAWS})
+    unknown = sorted(set(table) - {"augment", "fit", *_DRAWS})
     if unknown:
-        raise InputError(f"{place}{unknown[0]}", f"one of fit, {', '.join(_DRAWS)}", remedy)
+        raise InputError(f"{place}{unknown[0]}", f"one of augment, fit, {', '.join(_DRAWS)}", remedy)
     if len(named) > 1:
         raise InputError(f"{place}patches and {place}windows", "one of them", remedy)
     if named:

@@ -210,13 +210,13 @@ def _split(cases: Cases, recipe: Recipe, fold: Fold | None) -> tuple[frozenset[s
 
 
 def _drawer(cases: Cases, patients: frozenset[str], recipe: Recipe, number: int) -> PatchDrawer | WindowDrawer:
-    draw = recipe.stages[number].draw
+    stage = recipe.stages[number]
     seed = (recipe.seed, number)
     lungs = cases.lungs_of(patients)
     try:
-        if isinstance(draw, PatchDraw):
-            return PatchDrawer(cases.nodules_of(patients), lungs, draw, recipe.augment, seed)
-        return WindowDrawer(lungs, draw, recipe.augment, seed)
+        if isinstance(stage.draw, PatchDraw):
+            return PatchDrawer(cases.nodules_of(patients), lungs, stage.draw, stage.augment, seed)
+        return WindowDrawer(lungs, stage.draw, stage.augment, seed)
     except ValueError as error:
         raise InputError(
             f"{len(patients)} patients to learn from: {error}",
