@@ -17,7 +17,9 @@ from lungsight import cli
 from phantom import thorax, write_series
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/architecture.md")]
+PAGES = [
+    ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/dicom.md")
+]
 README = PAGES[0].read_text("utf-8")
 
 
@@ -92,7 +94,7 @@ def test_the_example_keeps_to_the_schema() -> None:
 def test_the_python_example_uses_public_names_only() -> None:
     (example,) = blocks(README, "python")
     used = set(re.findall(r"lungsight\.(\w+)", example))
-    assert used == {"read_ct", "load_pipeline", "write_report"}
+    assert used == {"read_ct", "load_pipeline", "write_report", "write_sr"}
     assert used <= set(lungsight.__all__)
 
 

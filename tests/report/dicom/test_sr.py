@@ -185,3 +185,30 @@ def test_dcmtk_reads_what_was_written(tmp_path: Path) -> None:
     assert 'CODE:(272741003,SCT,"Laterality")=(24028007,SCT,"Right")' in text
     assert "IMAGE:(121191,DCM," in text
     assert "99LUNGSIGHT" in text
+
+
+def concepts(item: Dataset) -> set[tuple[str, str]]:
+    """The names of all content items under one."""
+    return {
+        name
+        for child in item.get("ContentSequence", [])
+        for name in {coded(child.ConceptNameCodeSequence[0]), *concepts(child)}
+    }
+
+
+def test_the_codes_are_those_of_the_documentation(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "dicom.md").read_text("utf-8")
+    described = re.findall(r"(?m)^\| (DCM|SCT|99LUNGSIGHT) (\w+) \| ([^|]+) \|", page)
+    source, ct = scanned(tmp_path / "ct")
+    diagnosis = diagnosis_of(ct)
+    calibrated = with_provenance(diagnosis, calibrated=True)
+    groups = [
+        group
+        for number, one in enumerate((diagnosis, calibrated))
+        for group in groups_of(pydicom.dcmread(write_sr(one, ct, source, tmp_path / f"{number}.dcm")))
+    ]
+    assert set().union(*map(concepts, groups)) == {(scheme, code) for scheme, code, _ in described}
+    meanings = {}
+    for element in (e for group in groups for e in group.iterall() if e.keyword == "ConceptNameCodeSequence"):
+        meanings[coded(element.value[0])] = element.value[0].CodeMeaning
+    assert {(scheme, code): meaning for scheme, code, meaning in described}.items() <= meanings.items()
