@@ -15,9 +15,11 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from lungsight.errors import WeightsError
 from lungsight.runtime import load_network
-from lungsight.train.export import export_windows, write_weights
-from lungsight.train.networks import PatchCNN
+from lungsight.train.export import export_windows, form_of, write_weights
+from lungsight.train.networks import VGG16, PatchCNN, WindowModule
+from refusals import refused
 
 SIZE_MB = {False: 33, True: 17}
 
@@ -36,7 +38,7 @@ def half(network: PatchCNN) -> onnx.ModelProto:
     return export_windows(network)
 
 
-def by_pytorch(network: PatchCNN, field: NDArray[np.float32]) -> NDArray[np.float32]:
+def by_pytorch(network: WindowModule, field: NDArray[np.float32]) -> NDArray[np.float32]:
     with torch.no_grad():
         scores: NDArray[np.float32] = torch.softmax(network.dense(torch.from_numpy(field)), 1).numpy()
     return scores
@@ -66,9 +68,20 @@ def test_the_network_is_left_as_it_was(network: PatchCNN, half: onnx.ModelProto)
     assert stored == {onnx.TensorProto.FLOAT16}
 
 
-def test_the_zero_padded_network_is_refused() -> None:
-    with pytest.raises(ValueError, match="only the network with context padding has a dense form"):
-        export_windows(PatchCNN("zero"))
+@pytest.mark.parametrize("make", [lambda: PatchCNN("zero"), VGG16], ids=["zero", "vgg16"])
+def test_a_zero_padded_network_is_run_window_by_window(make: Callable[[], WindowModule], tmp_path: Path) -> None:
+    torch.manual_seed(7)
+    network = make().eval()
+    given = {"form": form_of(network), "input": {"field_px": 68, "step_px": 10}}
+    assert given["form"] == "window by window"
+    write_weights(tmp_path, export_windows(network, half=False), given)
+    field = np.random.default_rng(9).random((88, 79), np.float32)
+    expected = by_pytorch(network, field[None, None])[0]
+    assert expected.shape == (3, 3, 2)
+    np.testing.assert_allclose(load_network(tmp_path, exact=True)(field), expected, atol=1e-5)
+    write_weights(tmp_path, export_windows(network, half=False), {**given, "input": {}})
+    with refused(WeightsError, "does not tell field_px and step_px", "both", "Export"):
+        load_network(tmp_path)
 
 
 def test_what_was_written_is_loaded(tmp_path: Path, network: PatchCNN, half: onnx.ModelProto) -> None:

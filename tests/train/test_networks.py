@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor
 
-from lungsight.train.networks import PatchCNN
+from lungsight.train.networks import VGG16, PatchCNN, WindowModule, network_of
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +40,32 @@ def test_all_three_ways_give_the_same_numbers(network: PatchCNN, field: Tensor) 
     assert expected.std((0, 2, 3)).min() > 1e-3  # windows differ, or agreement would say little
     torch.testing.assert_close(network.windows(field), expected, atol=1e-5, rtol=0)
     torch.testing.assert_close(network.dense(field), expected, atol=1e-5, rtol=0)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("make", [lambda: PatchCNN("zero"), VGG16], ids=["zero", "vgg16"])
+def test_a_zero_padded_network_sees_each_window_by_itself(make: Callable[[], WindowModule], field: Tensor) -> None:
+    torch.manual_seed(5)
+    network = make().eval()
+    # The window's 50 px lie behind 9 px of the field.
+    each = [
+        network(field[:, :, 10 * i + 9 : 10 * i + 59, 10 * j + 9 : 10 * j + 59]) for i in range(3) for j in range(4)
+    ]
+    expected = torch.stack(each, -1).view(2, 3, 3, 4)
+    torch.testing.assert_close(network.windows(field), expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(network.dense(field[..., :87, :97]), expected[:, :, :2, :3], atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_vgg16_is_vgg16_with_the_papers_head() -> None:
+    network = VGG16().eval()
+    assert network(torch.zeros(1, 1, 50, 50)).shape == (1, 3)
+    # Configuration D has 14,714,688 in its convolutions with three channels in; here it is one.
+    head = (4 * 512 + 1) * 432 + (432 + 1) * 3
+    assert sum(p.numel() for p in network.parameters()) == 14_714_688 - 2 * 9 * 64 + head
+    assert network.drop_hidden.p == 0.5
+    assert isinstance(network_of("vgg16", "zero"), VGG16)
+    assert network_of("patch_cnn", "zero").padding == "zero"
 
 
 @torch.no_grad()
