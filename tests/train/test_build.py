@@ -251,7 +251,7 @@ def test_marks_turn_with_the_ct() -> None:
     mask = np.zeros((2, 2, 3), bool)
     mask[0, 0] = mask[1, 1, 2] = True
     nodule = TrueNodule((0, 0, 0), None, Region((1, 2, 3), mask))
-    unknown = TrueNodule(tuple(ct.to_lps((6, 4, 3)).tolist()), 2.0, None)  # type: ignore[arg-type]
+    unknown = TrueNodule(tuple(ct.to_lps((6, 4, 3)).tolist()), 2.0, None)
     marks = mark_upright(ct, CTTruth(nothing(label=1), (nodule, unknown), (), 0.5), "soft")
     assert [(known.label, known.malignancy) for known in marks.nodules] == [(1, 1.0)]
     inside = marks.labels == 1

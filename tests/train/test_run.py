@@ -186,8 +186,6 @@ def test_killed_and_resumed_it_ends_with_the_same_weights(
     train_windows(dataset, broken, resume=True)
     assert_same(weights(broken), weights(unbroken))
     assert (broken / "log.jsonl").read_bytes() == (unbroken / "log.jsonl").read_bytes()
-    first = torch.load(unbroken / "stage1" / "checkpoint.pt", weights_only=True)["network"]
-    assert not torch.equal(next(iter(first.values())), NarrowNetwork(recipe.padding).convolutions[0].weight)
 
 
 @pytest.mark.skipif("LUNGSIGHT_SLOW" not in os.environ, reason="minutes: set LUNGSIGHT_SLOW=1")
