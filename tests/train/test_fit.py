@@ -191,7 +191,7 @@ def test_weights_of_some_checkpoints_remain(tmp_path: Path) -> None:
 
 
 def test_the_papers_optimizer_keeps_its_rate(tmp_path: Path) -> None:
-    # Adam's first step is the rate itself, whatever the gradient; a constant rate makes the second as long if it agrees.
+    # Adam's first step is the rate itself, whatever the gradient.
     config = FitConfig(
         batches=1, optimizer="adam", schedule="constant", warm_up=0, weight_decay=0.0, averaging=0.0, learning_rate=1e-3
     )
