@@ -178,6 +178,7 @@ def test_a_full_disk_under_the_queue_is_said(listen: Listen, study: Study, queue
     association.release()
 
 
+@pytest.mark.filterwarnings("ignore:Invalid value for VR UI")
 @pytest.mark.parametrize(
     "edit",
     [setting(StudyInstanceUID=None), setting(StudyInstanceUID=".."), setting(SOPInstanceUID="1.2.3")],

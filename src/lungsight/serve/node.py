@@ -21,7 +21,7 @@ from lungsight.serve.send import DimseSender, Sender
 from lungsight.serve.settings import NodeSettings
 from lungsight.serve.store import Store
 from lungsight.serve.web import WebFetcher, WebSender
-from lungsight.serve.work import Diagnose, Job, Worker
+from lungsight.serve.work import Diagnose, Job, Outcome, Worker
 
 __all__ = ["Node"]
 
@@ -155,15 +155,19 @@ class Node:
         name = f"study {entry.study_uid}, version {entry.version}"
         began = time.monotonic()
         try:
-            self._diagnose(entry)
+            outcome = self._diagnose(entry)
         except InputError as error:
-            self.queue.advance(entry, State.SET_ASIDE, time.time(), str(error))
-            self.meters.diagnoses.labels("set_aside").inc()
-            _log.error("%s is set aside: %s", name, error)
+            outcome = Outcome(str(error))
         except (OutputError, OSError) as error:
-            self._postpone(entry, error)
+            outcome = Outcome(str(error), again=True)
+        if outcome.again:
+            pause_s = self._postpone(entry, outcome.error)
             self.meters.diagnoses.labels("later").inc()
-            _log.error("%s cannot be diagnosed now: %s", name, error)
+            _log.error("%s is diagnosed again in %g s: %s", name, pause_s, outcome.error)
+        elif outcome.error:
+            self.queue.advance(entry, State.SET_ASIDE, time.time(), outcome.error)
+            self.meters.diagnoses.labels("set_aside").inc()
+            _log.error("%s is set aside: %s", name, outcome.error)
         else:
             self.queue.advance(entry, State.DIAGNOSED, time.time())
             self.meters.diagnoses.labels("done").inc()
@@ -171,17 +175,15 @@ class Node:
             _log.info("%s is diagnosed", name)
         return 0.0
 
-    def _diagnose(self, entry: Entry) -> None:
+    def _diagnose(self, entry: Entry) -> Outcome:
         study_uid, version = entry.study_uid, entry.version
         if self.store.results(study_uid, version):
-            return  # killed between the results and the queue
+            return Outcome()  # killed between the results and the queue
         with self.store.work_folders(self.queue.slices(study_uid, version)) as (source, out):
             outcome = self._worker.run(Job(source, out, version, self._predecessor(study_uid, version)))
-            if outcome.error and outcome.again:
-                raise OutputError(outcome.error, "that the results can be written", "It is tried again.")
-            if outcome.error:
-                raise InputError(outcome.error, "a study that can be diagnosed", "Retry or drop it.")
-            self.store.keep_results(out, study_uid, version)
+            if not outcome.error:
+                self.store.keep_results(out, study_uid, version)
+            return outcome
 
     def _predecessor(self, study_uid: str, version: int) -> Path | None:
         """The report that this version replaces: the last one there is."""
@@ -196,7 +198,7 @@ class Node:
         try:
             note = self._sender.send(self.store.results(entry.study_uid, entry.version))
         except LungsightError as error:
-            pause_s = self._postpone(entry, error)
+            pause_s = self._postpone(entry, str(error))
             self.meters.sends.labels("later").inc()
             self._away = True
             _log.warning("%s is sent again in %g s: %s", name, pause_s, error)
@@ -209,9 +211,9 @@ class Node:
             self.queue.hurry(State.DIAGNOSED)
         return 0.0
 
-    def _postpone(self, entry: Entry, error: Exception) -> float:
+    def _postpone(self, entry: Entry, why: str) -> float:
         pause_s = self._settings.pause_s(entry.attempts + 1)
-        self.queue.postpone(entry, time.time() + pause_s, str(error))
+        self.queue.postpone(entry, time.time() + pause_s, why)
         return pause_s
 
     def _fetch(self) -> float:
