@@ -162,7 +162,7 @@ def full_disk(folder: Path) -> Outcome | None:
             node.wait_ready()
             answers = [storescu(node.port, study.paths) for study in studies]
             refused = [study for study, answer in zip(studies, answers, strict=True) if answer.returncode]
-            assert any("0xa700" in answer.stderr.lower() for answer in answers), answers[-1].stderr
+            assert any("OutOfResources" in answer.stderr for answer in answers), answers[-1].stderr
             _run(mount, "-o", "remount,size=200m", str(disk))
             for study in refused:
                 send_until_acknowledged(node.port, study)
