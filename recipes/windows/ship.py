@@ -45,7 +45,12 @@ def make_card(figures: dict[str, Any], recipe: Recipe) -> dict[str, Any]:
         "name": "windows",
         "task": "says of a 50 x 50 px window of a chest CT slice: not ROI, benign ROI or malignant ROI",
         "architecture": "conv 54-54, max-pool, conv 108-108-108, max-pool, dense 432, softmax 3; context padding",
-        "score": "a score, not a probability: it was not calibrated",
+        "score": (
+            "at given points the malignancy score is the probability that readers rate the nodule over 3 and not under "
+            "3, calibrated on folds; of regions and patients it is a share of windows and no probability. None is a "
+            "probability of cancer"
+        ),
+        "malignancy_scaling": figures["malignancy_scaling"],
         "input": {
             "window_px": WINDOW_PX,
             "step_px": STEP_PX,

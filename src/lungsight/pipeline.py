@@ -23,6 +23,7 @@ from lungsight.diagnose.growth import EarlierCT, growth_since
 from lungsight.diagnose.measure import find_landmarks, measure_nodule
 from lungsight.diagnose.outline import outline_nodule
 from lungsight.diagnose.points import judge_point
+from lungsight.diagnose.scaling import scaling_of
 from lungsight.diagnose.vote import malignant_share, verdict_of
 from lungsight.errors import InputError
 from lungsight.findings import Diagnosis, Nodule, Provenance
@@ -135,8 +136,11 @@ class Pipeline:
             raise ValueError(f"points_lps has shape {points.shape}, expected (n, 3)")
         turn = turn_upright(ct)
         upright = turn.volume(ct)
-        own_pixels = takes_own_pixels(self.network)
-        nodules = (judge_point(upright, point, self.network, own_pixels=own_pixels) for point in upright.to_zyx(points))
+        scaling, own_pixels = scaling_of(self.network.card), takes_own_pixels(self.network)
+        nodules = (
+            judge_point(upright, point, self.network, scaling=scaling, own_pixels=own_pixels)
+            for point in upright.to_zyx(points)
+        )
         return tuple(_on_source(nodule, ct, turn) for nodule in nodules)
 
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from scipy.special import expit, logit
 
+from lungsight.diagnose.scaling import SCORE_CLIP, PlattScaling
 from lungsight.evaluate.calibration import calibrate
-from lungsight.evaluate.platt import SCORE_CLIP, PlattScaling, fit_platt
+from lungsight.evaluate.platt import fit_platt
 
 linear_model = pytest.importorskip("sklearn.linear_model", reason="scikit-learn comes with the train extra")
 RNG = np.random.default_rng(4)

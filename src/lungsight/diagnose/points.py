@@ -1,7 +1,8 @@
 """Scores at given points: what the windows round a place say of it, without lungs or detection.
 
-Challenges that ask whether a known nodule is malignant give its centre. The 3 x 3 windows round that point are looked
-at in every slice within 10 mm, and the three slices that most surely show a nodule decide.
+Challenges that ask whether a known nodule is malignant give its centre. The window round that point is looked at in
+every slice within 10 mm, and the three slices that most surely show a nodule decide. (The mean over windows 4 or 5 px
+off was tried too, and mirrored ones: AUC 0.953 instead of 0.957 on two folds, since a nodule's middle is best judged.)
 """
 
 from __future__ import annotations
@@ -13,18 +14,16 @@ from lungsight.ct.volume import CTVolume
 from lungsight.detect.windows import (
     CORE_PX,
     FIELD_PX,
-    STEP_PX,
     WindowNetwork,
     normalise_hu,
     sample_slice,
     working_pixel_mm,
 )
+from lungsight.diagnose.scaling import PlattScaling
 from lungsight.findings import Candidate, Nodule, Region
 
 __all__ = ["judge_point", "judge_slices"]
 
-SIDE = 3
-"""Windows a side, round the point."""
 REACH_MM = 10.0
 """Slices farther from the point are not looked at."""
 DECIDING = 3
@@ -37,8 +36,7 @@ def judge_slices(scores: NDArray[np.floating]) -> tuple[float, float]:
     Parameters
     ----------
     scores
-        Shape ``(slices, windows, 3)``, at least one of each: not ROI, benign ROI, malignant ROI of the windows round
-        the place.
+        Shape ``(slices, 3)``, at least one slice: not ROI, benign ROI, malignant ROI of the window round the place.
 
     Returns
     -------
@@ -48,10 +46,10 @@ def judge_slices(scores: NDArray[np.floating]) -> tuple[float, float]:
 
     Examples
     --------
-    >>> judge_slices(np.array([[[0.5, 0.25, 0.25]], [[0.0, 0.0, 1.0]]]))
+    >>> judge_slices(np.array([[0.5, 0.25, 0.25], [0.0, 0.0, 1.0]]))
     (0.75, 0.8333333333333334)
     """
-    by_slice = scores.astype(np.float64).mean(1)
+    by_slice = scores.astype(np.float64)
     is_nodule = by_slice[:, 1:].sum(1)
     deciding = np.argsort(is_nodule)[-DECIDING:]
     total = is_nodule[deciding].sum()
@@ -60,7 +58,12 @@ def judge_slices(scores: NDArray[np.floating]) -> tuple[float, float]:
 
 
 def judge_point(
-    ct: CTVolume, point_zyx: NDArray[np.float64], network: WindowNetwork, *, own_pixels: bool = False
+    ct: CTVolume,
+    point_zyx: NDArray[np.float64],
+    network: WindowNetwork,
+    *,
+    scaling: PlattScaling | None = None,
+    own_pixels: bool = False,
 ) -> Nodule:
     """The nodule at one point of an upright CT.
 
@@ -72,13 +75,15 @@ def judge_point(
         Shape ``(3,)``, voxel index, fractional; inside the CT.
     network
         The dense window network.
+    scaling
+        Of the malignancy score, as fitted on nodules the network never saw; None leaves it as it is.
     own_pixels
         See :func:`~lungsight.detect.windows.score_windows`.
 
     Returns
     -------
     Nodule
-        `detection_score` is the nodule score. Its region is what the middle window's core covers in the point's slice;
+        `detection_score` is the nodule score. Its region is what the window's core covers in the point's slice;
         nothing was detected, so nothing was outlined.
 
     Raises
@@ -92,14 +97,15 @@ def judge_point(
     middle = min(max(round(float(point_zyx[0])), 0), len(ct.hu) - 1)
     reach = int(REACH_MM / slice_mm)
     steps = [1.0 if own_pixels else working_pixel_mm(mm) / mm for mm in pixel_mm]
-    offsets = np.arange(FIELD_PX + (SIDE - 1) * STEP_PX, dtype=np.float64)
-    offsets -= offsets.mean()
+    offsets = np.arange(FIELD_PX) - (FIELD_PX - 1) / 2
     rows, columns = (p + offsets * step for p, step in zip(point_zyx[1:], steps, strict=True))
     fields = [
         sample_slice(normalise_hu(hu), rows, columns) for hu in ct.hu[max(0, middle - reach) : middle + reach + 1]
     ]
-    scores = np.stack([network(field).reshape(3, -1).T for field in fields])
+    scores = np.stack([network(field).reshape(3) for field in fields])
     nodule_score, malignancy_score = judge_slices(scores)
+    if scaling is not None:
+        malignancy_score = float(scaling.apply(malignancy_score))
     candidate = Candidate(
         location=ct.locate((middle, *point_zyx[1:])),
         roi_diameter_mm=CORE_PX * float(np.prod([s * mm for s, mm in zip(steps, pixel_mm, strict=True)]) ** 0.5),

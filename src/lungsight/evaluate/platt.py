@@ -1,62 +1,17 @@
-"""A score becomes a probability: Platt scaling, two numbers fitted on scores of cases the network never saw."""
+"""Platt scaling, fitted on scores of cases the network never saw."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import expit, logit
+from scipy.special import expit
 
-__all__ = ["SCORE_CLIP", "PlattScaling", "fit_platt"]
+from lungsight.diagnose.scaling import PlattScaling, logit_of
 
-SCORE_CLIP = 1e-4
-"""Scores are kept this far from 0 and 1, where the logit is infinite: no score lies further out than 9.2."""
+__all__ = ["fit_platt"]
 
 _MOST_STEPS = 100
 _SMALL_STEP = 1e-10
-
-
-@dataclass(frozen=True, slots=True)
-class PlattScaling:
-    """The probability ``1 / (1 + exp(-(slope * logit(score) + intercept)))``.
-
-    Attributes
-    ----------
-    slope
-        Over 0 where a higher score is more often malignant; 1 with an intercept of 0 leaves scores as they are.
-    intercept
-        Of the logit.
-
-    Examples
-    --------
-    >>> PlattScaling(slope=1.0, intercept=0.0).apply([0.2, 0.9]).round(6).tolist()
-    [0.2, 0.9]
-    """
-
-    slope: float
-    intercept: float
-
-    def apply(self, score: ArrayLike) -> NDArray[np.float64]:
-        """The probability of each score.
-
-        Parameters
-        ----------
-        score
-            Any shape, 0 to 1.
-
-        Returns
-        -------
-        ndarray
-            The same shape, above 0 and below 1. Empty in, empty out.
-
-        Raises
-        ------
-        ValueError
-            If a score is not in 0 to 1.
-        """
-        probability: NDArray[np.float64] = expit(self.slope * _logit(score) + self.intercept)
-        return probability
 
 
 def fit_platt(label: ArrayLike, score: ArrayLike) -> PlattScaling:
@@ -90,7 +45,7 @@ def fit_platt(label: ArrayLike, score: ArrayLike) -> PlattScaling:
     [0.17, 0.39, 0.8]
     """
     is_malignant = np.asarray(label, np.bool_)
-    logits = _logit(score)
+    logits = logit_of(score)
     if is_malignant.shape != logits.shape or logits.ndim != 1:
         raise ValueError(f"label and score have shapes {is_malignant.shape} and {logits.shape}, expected (n,) both")
     n_malignant = int(is_malignant.sum())
@@ -120,11 +75,3 @@ def fit_platt(label: ArrayLike, score: ArrayLike) -> PlattScaling:
 def _loss(logits: NDArray[np.float64], target: NDArray[np.float64]) -> float:
     """Negative log-likelihood, without overflow."""
     return float((np.logaddexp(0, logits) - target * logits).sum())
-
-
-def _logit(score: ArrayLike) -> NDArray[np.float64]:
-    scores = np.asarray(score, np.float64)
-    if not ((scores >= 0) & (scores <= 1)).all():
-        raise ValueError("scores are not all in 0 to 1")
-    logits: NDArray[np.float64] = logit(np.clip(scores, SCORE_CLIP, 1 - SCORE_CLIP))
-    return logits
