@@ -22,7 +22,7 @@ from recipes.windows.collection import load_hosts
 from lungsight.config import WindowsConfig
 from lungsight.detect.rois import Roi, agree_across_slices, find_rois
 from lungsight.detect.windows import label_windows
-from lungsight.diagnose.vote import malignant_share
+from lungsight.diagnose.vote import patient_share
 from lungsight.evaluate.froc import froc
 from lungsight.evaluate.intervals import Estimate, Proportion
 from lungsight.evaluate.match import Finding, Mark, match_marks
@@ -36,15 +36,11 @@ LARGE_MM = 10.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Outcome:
-    """What the system says of one virtual patient, without what the host brings along."""
+    """What the system says of one virtual patient, without what the host brings along; without ROI the score is 0."""
 
     scored: Scored
     rois: tuple[Roi, ...]
-
-    @property
-    def score(self) -> float:
-        """The patient's malignant share; 0 without ROI."""
-        return malignant_share([roi.labels for roi in self.rois]) or 0.0
+    score: float
 
     def findings(self) -> list[Finding]:
         """The nodules that were set in."""
@@ -68,7 +64,8 @@ def outcome(scored: Scored, settings: WindowsConfig) -> Outcome:
         on_nodule = bool((patient.mask[region.box] & region.mask).any())
         return on_nodule or not (patient.lesions[region.box] & region.mask).any()
 
-    return Outcome(scored, tuple(roi for roi in rois if counts(roi)))
+    counted = tuple(roi for roi in rois if counts(roi))
+    return Outcome(scored, counted, patient_share(counted, settings.vote_roi_score) or 0.0)
 
 
 def patients_table(outcomes: Sequence[Outcome], settings: WindowsConfig) -> str:

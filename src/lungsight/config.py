@@ -115,14 +115,18 @@ class WindowsConfig:
     min_extent_mm
         A ROI whose slices span less is dropped, unless the whole CT spans less: what is seen in one thin slice only is
         most often a vessel cut across.
+    vote_roi_score
+        ROIs with this detection score or more vote on the patient; if there is none, all do. 0 lets all vote, as in the
+        paper: then every false ROI counts as much as a nodule. 0 to 1.
     vote_threshold
         A ROI or patient is malignant if this share or more of its windows is labelled 2; 0 to 1.
     """
 
     slice_reach_mm: float = 5.0
-    roi_score: float = 0.7
-    min_overlap: int = 7
+    roi_score: float = 0.8
+    min_overlap: int = 3
     min_extent_mm: float = 5.0
+    vote_roi_score: float = 0.95
     vote_threshold: float = 0.5
 
     def __post_init__(self) -> None:
@@ -134,8 +138,9 @@ class WindowsConfig:
             raise ValueError(f"min_overlap is {self.min_overlap}, expected 1 to 25")
         if self.min_extent_mm < 0:
             raise ValueError(f"min_extent_mm is {self.min_extent_mm}, expected 0 or more")
-        if not 0 <= self.vote_threshold <= 1:
-            raise ValueError(f"vote_threshold is {self.vote_threshold}, expected 0 to 1")
+        for name in ("vote_roi_score", "vote_threshold"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected 0 to 1")
 
 
 @dataclass(frozen=True, slots=True)

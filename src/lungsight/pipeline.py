@@ -24,7 +24,7 @@ from lungsight.diagnose.measure import find_landmarks, measure_nodule
 from lungsight.diagnose.outline import outline_nodule
 from lungsight.diagnose.points import judge_point
 from lungsight.diagnose.scaling import scaling_of
-from lungsight.diagnose.vote import malignant_share, verdict_of
+from lungsight.diagnose.vote import malignant_share, patient_share, verdict_of
 from lungsight.errors import InputError
 from lungsight.findings import Diagnosis, Nodule, Provenance
 from lungsight.runtime import Network, load_network, shipped_weights, takes_own_pixels
@@ -87,7 +87,7 @@ class Pipeline:
             rois = find_rois(upright, windows, labels, settings)
         with _Clock("vote", seconds, tell):
             judged = tuple(Nodule(roi.candidate, malignant_share([roi.labels]) or 0.0) for roi in rois)
-            score = malignant_share([roi.labels for roi in rois])
+            score = patient_share(rois, settings.vote_roi_score)
         with _Clock("measure", seconds, tell):
             measured = _measured(judged, upright, lungs, self.config)
             nodules = tuple(_on_source(nodule, ct, turn) for nodule in measured)

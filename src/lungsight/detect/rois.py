@@ -3,7 +3,7 @@
 A window covers 5 x 5 cells of 10 x 10 working pixels, its core 3 x 3. The overlap of a cell is the number of windows
 labelled 1 or 2 that cover it: at most 25, and 9 for a small nodule, which lies in the cores of 9 windows. Cells that
 enough windows cover are ROI; cells that touch in a slice or across neighbouring slices are one ROI. The score of a
-place is the mean over the windows whose core covers it.
+place is the highest of the windows whose core covers it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import cc3d
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from lungsight.config import WindowsConfig
 from lungsight.ct.volume import CTVolume
@@ -72,9 +73,11 @@ def overlap(windows: NDArray[np.generic], cells: int = CELLS) -> NDArray[np.floa
 
 
 def place_scores(windows: WindowMap) -> NDArray[np.float64]:
-    """ROI score of each cell: the mean over the windows whose core covers it; shape as of :func:`overlap`."""
-    rim = (CELLS - CORE_CELLS) // 2
-    return np.pad(overlap(windows.roi_score, CORE_CELLS) / CORE_CELLS**2, ((0, 0), (rim, rim), (rim, rim)))
+    """ROI score of each cell: the highest of the windows whose core covers it; shape as of :func:`overlap`."""
+    rim = CELLS // 2
+    scores = np.pad(windows.roi_score.astype(np.float64), ((0, 0), (rim, rim), (rim, rim)))
+    highest: NDArray[np.float64] = ndimage.maximum_filter(scores, (1, CORE_CELLS, CORE_CELLS), mode="constant")
+    return highest
 
 
 def agree_across_slices(windows: WindowMap, slice_spacing_mm: float, reach_mm: float) -> WindowMap:
