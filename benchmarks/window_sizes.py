@@ -77,7 +77,7 @@ def row(name: str, nodule: Floats, malignancy: Floats, lung: Floats, known: dict
         return _text(bootstrap_cases(lambda k: float(found[kept[k]].mean()), known["patient"][kept]))
 
     def auc(k: NDArray[np.intp]) -> float:
-        return float(roc_auc_score(malignant[k], malignancy[k])) if np.ptp(malignant[k]) else float("nan")
+        return float(roc_auc_score(malignant[k], malignancy[k])) if 0 < malignant[k].sum() < len(k) else float("nan")
 
     return f"| {name} | {share(small)} | {share(~small)} | {_text(bootstrap_cases(auc, known['patient']))} |"
 

@@ -131,7 +131,7 @@ def _nodule_figures(crops: Crops, score: Floats, scaled: Floats, *, exact: bool)
     called = probability >= 0.5
 
     def auc(k: NDArray[np.intp], of: Floats) -> float:
-        return float(roc_auc_score(malignant[k], of[k])) if np.ptp(malignant[k]) else float("nan")
+        return float(roc_auc_score(malignant[k], of[k])) if 0 < malignant[k].sum() < len(k) else float("nan")
 
     def figure(value: Callable[[NDArray[np.intp]], float]) -> dict[str, Any]:
         return _rounded(bootstrap_cases(value, patients, bootstrap=BOOTSTRAP))

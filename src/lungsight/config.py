@@ -123,8 +123,8 @@ class WindowsConfig:
     """
 
     slice_reach_mm: float = 5.0
-    roi_score: float = 0.8
-    min_overlap: int = 3
+    roi_score: float = 0.9
+    min_overlap: int = 2
     min_extent_mm: float = 5.0
     vote_roi_score: float = 0.95
     vote_threshold: float = 0.5
