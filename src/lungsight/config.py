@@ -105,7 +105,7 @@ class WindowsConfig:
     ----------
     slice_reach_mm
         Before windows are labelled, their scores are averaged with those of neighbouring slices, with a weight that
-        falls to 0 at this distance; 0 takes each slice by itself, as the paper does.
+        falls to 0 at this distance; 0 takes each slice by itself, as the paper does. Averaging costs small nodules.
     roi_score
         A window is labelled 1 or 2 if the network's scores for *benign ROI* and *malignant ROI* sum to this or more;
         above 0, at most 1.
@@ -122,7 +122,7 @@ class WindowsConfig:
         A ROI or patient is malignant if this share or more of its windows is labelled 2; 0 to 1.
     """
 
-    slice_reach_mm: float = 5.0
+    slice_reach_mm: float = 0.0
     roi_score: float = 0.9
     min_overlap: int = 2
     min_extent_mm: float = 5.0

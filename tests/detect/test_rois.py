@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from lungsight.config import WindowsConfig
 from lungsight.ct.volume import CTVolume, SourceInstance
-from lungsight.detect.rois import Roi, agree_across_slices, find_rois, overlap, place_scores
+from lungsight.detect.rois import Roi, agree_across_slices, find_rois, highest_scores, overlap, place_scores
 from lungsight.detect.windows import WindowMap
 from phantom import affine_of, turned
 
@@ -94,15 +94,16 @@ def test_overlap_is_the_sum_over_the_windows_that_cover_a_cell() -> None:
     assert np.array_equal(overlap(np.ones((1, 9, 9)))[0, 4:-4, 4:-4], np.full((5, 5), 25))
 
 
-def test_the_score_of_a_place_is_the_highest_of_the_nine_windows_whose_cores_cover_it() -> None:
+def test_a_place_has_a_mean_and_a_highest_score_over_the_nine_windows_whose_cores_cover_it() -> None:
     roi_score = np.random.default_rng(2).random((3, 6, 9)).astype(np.float32)
     scores = np.stack([1 - roi_score, roi_score * np.float32(0.25), roi_score * np.float32(0.75)], 1)
-    found = place_scores(WindowMap(scores, np.ones(roi_score.shape, np.bool_), (0.7, 0.7)))
+    windows = WindowMap(scores, np.ones(roi_score.shape, np.bool_), (0.7, 0.7))
+    np.testing.assert_allclose(place_scores(windows), cells_by_loops(roi_score, 1, 4) / 9, atol=1e-6)
     expected = np.zeros((3, 10, 13))
     for z, i, j in np.ndindex(roi_score.shape):
         core = expected[z, i + 1 : i + 4, j + 1 : j + 4]
         np.maximum(core, roi_score[z, i, j], out=core)
-    np.testing.assert_allclose(found, expected, atol=1e-6)
+    np.testing.assert_allclose(highest_scores(windows), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize(("spacing_mm", "reach_mm"), [(2.5, 5.0), (1.0, 5.0), (5.0, 5.0), (3.0, 0.0), (0.6, 1.3)])

@@ -2,8 +2,9 @@
 
 A window covers 5 x 5 cells of 10 x 10 working pixels, its core 3 x 3. The overlap of a cell is the number of windows
 labelled 1 or 2 that cover it: at most 25, and 9 for a small nodule, which lies in the cores of 9 windows. Cells that
-enough windows cover are ROI; cells that touch in a slice or across neighbouring slices are one ROI. The score of a
-place is the highest of the windows whose core covers it.
+enough windows cover are ROI; cells that touch in a slice or across neighbouring slices are one ROI. Its place is where
+the mean over the windows whose core covers a cell is highest, its score that of its best window: a small nodule may be in
+the middle of only one.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from lungsight.ct.volume import CTVolume
 from lungsight.detect.windows import CORE_PX, STEP_PX, WINDOW_PX, WindowMap
 from lungsight.findings import Candidate, Region
 
-__all__ = ["CELLS", "Roi", "agree_across_slices", "find_rois", "overlap", "place_scores"]
+__all__ = ["CELLS", "Roi", "agree_across_slices", "find_rois", "highest_scores", "overlap", "place_scores"]
 
 CELLS = WINDOW_PX // STEP_PX
 """Cells a window is wide."""
@@ -73,7 +74,13 @@ def overlap(windows: NDArray[np.generic], cells: int = CELLS) -> NDArray[np.floa
 
 
 def place_scores(windows: WindowMap) -> NDArray[np.float64]:
-    """ROI score of each cell: the highest of the windows whose core covers it; shape as of :func:`overlap`."""
+    """ROI score of each cell: the mean over the windows whose core covers it; shape as of :func:`overlap`."""
+    rim = (CELLS - CORE_CELLS) // 2
+    return np.pad(overlap(windows.roi_score, CORE_CELLS) / CORE_CELLS**2, ((0, 0), (rim, rim), (rim, rim)))
+
+
+def highest_scores(windows: WindowMap) -> NDArray[np.float64]:
+    """ROI score of each cell's best window, of those whose core covers it; shape as of :func:`overlap`."""
     rim = CELLS // 2
     scores = np.pad(windows.roi_score.astype(np.float64), ((0, 0), (rim, rim), (rim, rim)))
     highest: NDArray[np.float64] = ndimage.maximum_filter(scores, (1, CORE_CELLS, CORE_CELLS), mode="constant")
@@ -136,7 +143,7 @@ def find_rois(ct: CTVolume, windows: WindowMap, labels: NDArray[np.uint8], confi
     numbers, count = cc3d.connected_components(is_roi.astype(np.uint8), connectivity=26, return_N=True)
     if not count:
         return ()
-    place = place_scores(windows)
+    place, highest = place_scores(windows), highest_scores(windows)
     boxes = cc3d.statistics(numbers)["bounding_boxes"]
     # Rounded, since 2 slices of 2.5 mm may be 5.0000001 mm.
     fewest = min(np.ceil(round(config.min_extent_mm / ct.spacing_zyx_mm[0], 3)), len(ct.hu))
@@ -145,7 +152,8 @@ def find_rois(ct: CTVolume, windows: WindowMap, labels: NDArray[np.uint8], confi
         box = boxes[number]
         if box[0].stop - box[0].start >= fewest:
             mine = numbers[box] == number
-            candidate = _candidate(ct, windows, mine, np.where(mine, place[box], 0), box)
+            score = float(highest[box][mine].max())
+            candidate = _candidate(ct, windows, mine, np.where(mine, place[box], 0), box, score)
             rois.append(Roi(candidate, _labels_over(labels, mine, box)))
     return tuple(sorted(rois, key=lambda roi: -roi.candidate.detection_score))
 
@@ -156,9 +164,9 @@ def _candidate(
     cells: NDArray[np.bool_],
     place: NDArray[np.float64],
     box: tuple[slice, slice, slice],
+    score: float,
 ) -> Candidate:
     """A connected set of cells as a candidate on the CT's grid."""
-    score = float(place.max())
     z, i, j = _middle(windows, place, box)
     per_working = [pixel_mm / mm for pixel_mm, mm in zip(windows.pixel_mm, ct.spacing_zyx_mm[1:], strict=True)]
     centre = np.array([z, *((k + 0.5) * STEP_PX - 0.5 for k in (i, j))]) * [1, *per_working]
