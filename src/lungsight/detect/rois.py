@@ -3,8 +3,8 @@
 A window covers 5 x 5 cells of 10 x 10 working pixels, its core 3 x 3. The overlap of a cell is the number of windows
 labelled 1 or 2 that cover it: at most 25, and 9 for a small nodule, which lies in the cores of 9 windows. Cells that
 enough windows cover are ROI; cells that touch in a slice or across neighbouring slices are one ROI. Its place is where
-the mean over the windows whose core covers a cell is highest; its score is that of its best window, since a small nodule
-may be in the middle of only one.
+the mean over the windows whose core covers a cell is highest; its score is that of its best window, since a small
+nodule may be in the middle of only one.
 """
 
 from __future__ import annotations
