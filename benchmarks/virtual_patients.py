@@ -20,7 +20,7 @@ from lungsight.detect.windows import WindowMap, score_windows
 from lungsight.runtime import load_network
 from lungsight.train import paste
 from lungsight.train.donors import read_vois
-from lungsight.train.simulate import SimulationConfig, simulate_patient
+from lungsight.train.simulate import SimulationConfig, host_of, simulate_patient
 from lungsight.train.virtual import VirtualPatient
 
 __all__ = ["Scored", "score_virtual_patients"]
@@ -67,8 +67,9 @@ def score_virtual_patients(
         run = runs / f"fold{fold}"
         network = _Remembering(run)
         for number in range(1, a_fold + 1):
-            # Every host in turn: the folds have few.
-            patient = simulate_patient(fold * a_fold + number, mine[number % len(mine)], donors, config)
+            drawn = fold * a_fold + number
+            # Not every host in turn: labels come in turn too, and one host would have all of a label.
+            patient = simulate_patient(drawn, mine[host_of(drawn, len(mine), config.seed)], donors, config)
             file = kept / f"fold{fold}-{number:03}.npz"
             yield Scored(f"{fold}-{number:03}", fold, patient, _windows(patient, network, file))
 

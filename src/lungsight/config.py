@@ -116,8 +116,8 @@ class WindowsConfig:
         A ROI whose slices span less is dropped, unless the whole CT spans less: what is seen in one thin slice only is
         most often a vessel cut across.
     vote_roi_score
-        ROIs with this detection score or more vote on the patient; if there is none, all do. 0 lets all vote, as in the
-        paper: then every false ROI counts as much as a nodule. 0 to 1.
+        ROIs with this detection score or more vote on the patient; if there is none the patient's score is 0. 0 lets
+        all vote, as in the paper: then every false ROI counts as much as a nodule. 0 to 1.
     vote_threshold
         A ROI or patient is malignant if this share or more of its windows is labelled 2; 0 to 1.
     """

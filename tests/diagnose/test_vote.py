@@ -45,7 +45,7 @@ def test_the_share_is_windows_labelled_2_over_those_labelled_1_or_2(rois: list[s
         (0.0, 0.25),  # all eight windows vote
         (0.7, 0.5),  # 1122
         (0.9, 1.0),  # 22: the surest alone
-        (0.95, 0.25),  # nobody is as sure, so all vote
+        (0.95, 0.0),  # nobody is as sure
     ],
 )
 def test_the_surest_rois_vote_on_the_patient(least_score: float, share: float) -> None:

@@ -109,7 +109,7 @@ def test_batches_hold_what_was_asked_for(cases: Cases) -> None:
 
 
 def test_hard_windows_are_mined_and_kept(cases: Cases) -> None:
-    mining = {"first": 1, "every": 2, "rounds": 2, "share_of_slices": 0.02, "score": 0.0, "share": 1.0}
+    mining = {"first": 1, "every": 2, "rounds": 2, "share_of_slices": 0.2, "score": 0.0, "share": 1.0}
     draw = PatchDraw(benign=1, malignant=1, lungs=2, mining=build_mining(mining))
     drawer = PatchDrawer(cases.nodules_of(EVERYONE), cases.lungs_of(EVERYONE), draw, None, (3,))
     network = Everything()

@@ -49,15 +49,15 @@ def patient_share(rois: Sequence[Roi], least_score: float) -> float | None:
     rois
         All ROIs.
     least_score
-        Detection score from which a ROI votes; if no ROI has it, all vote.
+        Detection score from which a ROI votes.
 
     Returns
     -------
     float or None
-        0 to 1; None without ROI.
+        0 to 1; 0 if there are ROIs and none of them may vote, None without ROI.
     """
-    sure = [roi for roi in rois if roi.candidate.detection_score >= least_score]
-    return malignant_share([roi.labels for roi in sure or rois])
+    sure = [roi.labels for roi in rois if roi.candidate.detection_score >= least_score]
+    return malignant_share(sure) if sure or not rois else 0.0
 
 
 def verdict_of(score: float | None, vote_threshold: float, *, searched: bool) -> Verdict:
