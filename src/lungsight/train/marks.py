@@ -13,7 +13,7 @@ from lungsight.ct.volume import CTVolume
 from lungsight.evaluate.match import UNKNOWN_DIAMETER_MM
 from lungsight.train.cases import rating_to_malignancy
 from lungsight.train.draw import how_often, how_sure
-from lungsight.train.mining import LESION_MARGIN_MM
+from lungsight.train.hosts import LESION_MARGIN_MM
 from lungsight.train.patient import CTTruth, PointMark, TrueNodule
 
 __all__ = ["KnownNodule", "UprightMarks", "known_kind", "mark_upright"]

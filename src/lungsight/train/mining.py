@@ -21,10 +21,7 @@ from lungsight.train.cases import TILE_PX, make_tile
 from lungsight.train.networks import WindowModule
 from lungsight.train.recipe import MiningConfig
 
-__all__ = ["LESION_MARGIN_MM", "LungCase", "find_false_alarms", "lung_windows", "score_slice", "window_centres"]
-
-LESION_MARGIN_MM = 5.0
-"""Around an outlined lesion: what belongs to it and was not outlined."""
+__all__ = ["LungCase", "find_false_alarms", "lung_windows", "score_slice", "window_centres"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
