@@ -14,7 +14,6 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from lungsight import runtime
 from lungsight.errors import WeightsError
 from lungsight.runtime import Network, load_network, shipped_weights
 from refusals import refused
@@ -122,8 +121,11 @@ def test_the_engines_agree(shipped_network: Network) -> None:
     assert shipped_network.engine.endswith("float32")
 
 
-def test_without_openvino_onnx_runtime_runs_it(shipped_network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runtime, "find_spec", lambda _name: None)
+def test_without_openvino_onnx_runtime_runs_it(
+    shipped_network: Network, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     network = load_network(shipped_weights("windows"))
     assert network.engine.startswith("ONNX Runtime")
     field = np.random.default_rng(4).random((78, 88), np.float32)

@@ -144,7 +144,14 @@ class Pipeline:
         return tuple(_on_source(nodule, ct, turn) for nodule in nodules)
 
 
-def load_pipeline(system: str = "windows", weights: Path | None = None, config: Config | None = None) -> Pipeline:
+def load_pipeline(
+    system: str = "windows",
+    weights: Path | None = None,
+    config: Config | None = None,
+    *,
+    engine: str | None = None,
+    precision: str | None = None,
+) -> Pipeline:
     """A system with its network, ready to be called with a CT.
 
     Parameters
@@ -155,6 +162,8 @@ def load_pipeline(system: str = "windows", weights: Path | None = None, config: 
         Folder with ``model.onnx`` and ``card.json``; None for the network that comes with Lungsight.
     config
         Settings; None for those the network was calibrated with.
+    engine, precision
+        What runs the network, see :func:`~lungsight.runtime.open_network`; None for the fastest here.
 
     Returns
     -------
@@ -164,13 +173,14 @@ def load_pipeline(system: str = "windows", weights: Path | None = None, config: 
     Raises
     ------
     InputError
-        If there is no such system.
+        If there is no such system, engine or precision.
     WeightsError
         If the network cannot be loaded.
     """
     if system not in SYSTEMS:
         raise InputError(f"system {system!r}", f"one of {', '.join(SYSTEMS)}", "Name one of these.")
-    return Pipeline(load_network(weights or shipped_weights(system)), config or Config(), system)
+    network = load_network(weights or shipped_weights(system), engine=engine, precision=precision)
+    return Pipeline(network, config or Config(), system)
 
 
 def compare_with_prior(

@@ -1,14 +1,11 @@
-"""Networks ready to run: ONNX files, checked against the hash in their card, on the engine that is fastest there."""
+"""Networks ready to run: ONNX files, checked against the hash in their card, on the engine that is fastest here."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import resources
-from importlib.util import find_spec
-from io import BytesIO
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,18 +13,30 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from lungsight.errors import WeightsError
+from lungsight.engines import Run
+from lungsight.errors import LungsightError, WeightsError
+from lungsight.fastest import open_fastest
 
-__all__ = ["DENSE", "WINDOW_BY_WINDOW", "Network", "load_network", "shipped_weights", "takes_own_pixels"]
+__all__ = [
+    "DENSE",
+    "WINDOW_BY_WINDOW",
+    "BatchNetwork",
+    "Network",
+    "load_network",
+    "open_network",
+    "shipped_weights",
+    "takes_own_pixels",
+]
 
 DENSE, WINDOW_BY_WINDOW = "dense", "window by window"
 """A card's ``form``: the network takes a whole field (also where the card has none), or each window by itself."""
 
-Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+_TIMED_WINDOWS = 8
+"""So many windows are about as much to compute as the dense field that the engines are timed with."""
 
 
 class Network(Protocol):
-    """A loaded network."""
+    """A loaded window network."""
 
     @property
     def sha256(self) -> str:
@@ -46,6 +55,29 @@ class Network(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class BatchNetwork:
+    """A network that takes batches.
+
+    Attributes
+    ----------
+    sha256
+        Of its ONNX file.
+    card
+        Its folder's model card.
+    engine
+        What runs it, and in which precision.
+    run
+        Takes a batch ``(n, c, h, w)`` float32, n >= 1, and gives the network's output, as it is. Not for two threads at
+        once.
+    """
+
+    sha256: str
+    card: dict[str, Any]
+    engine: str
+    run: Run
+
+
+@dataclass(frozen=True, slots=True)
 class _Loaded:
     sha256: str
     card: dict[str, Any]
@@ -53,7 +85,7 @@ class _Loaded:
     run: Run
 
     def __call__(self, field: NDArray[np.float32]) -> NDArray[np.float32]:
-        result: NDArray[np.float32] = self.run(np.ascontiguousarray(field[None, None]))[0]
+        result: NDArray[np.float32] = self.run(field[None, None])[0]
         return result
 
 
@@ -68,35 +100,102 @@ def shipped_weights(name: str) -> Path:
     return Path(str(resources.files("lungsight") / "weights" / name))
 
 
-def load_network(folder: Path, *, exact: bool = False) -> Network:
-    """Load ``model.onnx`` of a folder, after checking it against the SHA-256 in ``card.json``.
+def open_network(
+    folder: Path,
+    name: str = "model",
+    *,
+    engine: str | None = None,
+    precision: str | None = None,
+    typical_shape: tuple[int, ...] | None = None,
+) -> BatchNetwork:
+    """Open ``<name>.onnx`` of a folder, after checking it against the SHA-256 in ``card.json``.
 
     Parameters
     ----------
     folder
-        Of a shipped network or of your own.
-    exact
-        Compute in float32. Otherwise the engine may choose bfloat16 where the processor has it, which is twice as fast;
-        scores then differ in the third decimal.
+        Of a shipped network or of your own. Its card has ``"networks": {"<name>": "<sha256>", ...}``, or, if there is
+        only ``model.onnx``, ``"sha256"``.
+    name
+        Which network of the folder. It has one input of shape ``(n, c, h, w)`` and one output.
+    engine
+        ``"openvino"`` or ``"onnxruntime"``; None for the faster, see :func:`~lungsight.fastest.open_fastest`.
+    precision
+        ``"float32"`` or ``"bfloat16"``; None for the faster, unless bfloat16 disagrees with float32.
+    typical_shape
+        Of a usual batch, for timing the engines; None for about 192 x 192 pixels.
+
+    Returns
+    -------
+    BatchNetwork
+        Nothing is unpickled.
+
+    Raises
+    ------
+    InputError
+        If the engine is not installed or does not have the precision on this processor.
+    WeightsError
+        If a file is absent, unreadable or not the one its card describes.
+    """
+    card, content, sha256 = _read_checked(folder, name)
+    return _open(folder / f"{name}.onnx", card, content, sha256, _Wanted(engine, precision, typical_shape))
+
+
+def load_network(folder: Path, *, engine: str | None = None, precision: str | None = None) -> Network:
+    """Load the window network ``model.onnx`` of a folder.
+
+    Parameters
+    ----------
+    folder, engine, precision
+        As in :func:`open_network`.
 
     Returns
     -------
     Network
-        On OpenVINO where that is installed (it is, on x86-64), else on ONNX Runtime. Nothing is unpickled.
+        Called with one field, whether the network takes whole fields or each window by itself.
 
     Raises
     ------
-    WeightsError
-        If a file is absent, unreadable or not the one its card describes.
+    InputError, WeightsError
+        As :func:`open_network`.
     """
-    onnx, card_path = folder / "model.onnx", folder / "card.json"
+    card, content, sha256 = _read_checked(folder, "model")
+    dense = card.get("form", DENSE) != WINDOW_BY_WINDOW
+    field_px, step_px = (0, 0) if dense else _window_sides(card, folder / "card.json")
+    shape = None if dense else (_TIMED_WINDOWS, 1, field_px, field_px)
+    opened = _open(folder / "model.onnx", card, content, sha256, _Wanted(engine, precision, shape))
+    run = opened.run if dense else _window_by_window(opened.run, field_px, step_px)
+    return _Loaded(sha256, card, opened.engine, run)
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    engine: str | None
+    precision: str | None
+    typical_shape: tuple[int, ...] | None
+
+
+def _open(onnx: Path, card: dict[str, Any], content: bytes, sha256: str, wanted: _Wanted) -> BatchNetwork:
+    try:
+        opened = open_fastest(content, wanted.engine, wanted.precision, wanted.typical_shape)
+    except LungsightError:
+        raise
+    except Exception as error:  # the engines' errors share no base
+        raise WeightsError(
+            f"{onnx} cannot be loaded: {error}", "an ONNX network", "Export the network again."
+        ) from error
+    return BatchNetwork(sha256, card, opened.engine, opened.run)
+
+
+def _read_checked(folder: Path, name: str) -> tuple[dict[str, Any], bytes, str]:
+    """The card, the network's file and its SHA-256, which is that of the card."""
+    onnx, card_path = folder / f"{name}.onnx", folder / "card.json"
     try:
         card = json.loads(card_path.read_text("utf-8"))
         content = onnx.read_bytes()
     except (OSError, ValueError) as error:
         raise WeightsError(
             f"weights in {folder}: {error}",
-            "model.onnx and card.json",
+            f"{onnx.name} and card.json",
             "Install Lungsight again or name another folder.",
         ) from error
     if not isinstance(card, dict):
@@ -105,22 +204,16 @@ def load_network(folder: Path, *, exact: bool = False) -> Network:
             "a JSON object",
             "Install Lungsight again or export the network again.",
         )
+    networks = card.get("networks", {"model": card.get("sha256")})
+    described = networks.get(name) if isinstance(networks, dict) else None
     sha256 = hashlib.sha256(content).hexdigest()
-    if card.get("sha256") != sha256:
+    if described != sha256:
         raise WeightsError(
             f"{onnx} has SHA-256 {sha256}",
-            f"{card.get('sha256')}, as its card says",
+            f"{described}, as its card says",
             "The file was altered or cut short: install Lungsight again or export the network again.",
         )
-    try:
-        run, engine = _open_openvino(content, exact=exact) if find_spec("openvino") else _open_onnxruntime(content)
-    except Exception as error:  # the engines' errors share no base
-        raise WeightsError(
-            f"{onnx} cannot be loaded: {error}", "an ONNX network", "Export the network again."
-        ) from error
-    if card.get("form", DENSE) == WINDOW_BY_WINDOW:
-        run = _window_by_window(run, *_window_sides(card, card_path))
-    return _Loaded(sha256, card, engine, run)
+    return card, content, sha256
 
 
 def _window_sides(card: dict[str, Any], card_path: Path) -> tuple[int, int]:
@@ -143,25 +236,3 @@ def _window_by_window(run: Run, field_px: int, step_px: int) -> Run:
         return np.stack(rows, 1)[None]
 
     return run_each
-
-
-def _open_onnxruntime(content: bytes) -> tuple[Run, str]:
-    import onnxruntime  # noqa: PLC0415 - takes 0.1 s that `lungsight --help` does not need
-
-    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    return lambda field: session.run(None, {"field": field})[0], f"ONNX Runtime {onnxruntime.__version__}, float32"
-
-
-def _open_openvino(content: bytes, *, exact: bool) -> tuple[Run, str]:
-    import openvino  # noqa: PLC0415 - heavy
-
-    core = openvino.Core()
-    wanted = {"PERFORMANCE_HINT": "LATENCY"} | ({"INFERENCE_PRECISION_HINT": "f32"} if exact else {})
-    compiled = core.compile_model(core.read_model(BytesIO(content)), "CPU", wanted)
-    precision = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
-    version = openvino.__version__.split("-")[0]
-    request = compiled.create_infer_request()
-    return lambda field: np.array(request.infer([field])[0]), f"OpenVINO {version}, {_PRECISIONS[precision]}"
-
-
-_PRECISIONS = {"f32": "float32", "bf16": "bfloat16", "f16": "float16"}

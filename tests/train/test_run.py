@@ -237,7 +237,7 @@ def test_from_ct_and_masks_to_a_diagnosis(
     field = np.random.default_rng(1).random((78, 98), np.float32)
     with torch.no_grad():
         expected = network.dense(torch.from_numpy(field)[None, None]).softmax(1)[0].numpy()
-    np.testing.assert_allclose(load_network(run, exact=True)(field), expected, atol=1e-3)
+    np.testing.assert_allclose(load_network(run, precision="float32")(field), expected, atol=1e-3)
     scan = tmp_path / "scan"
     write_series(scan, thorax(nodules_of(0), SHAPE, SPACING_MM))
     assert run_cli("diagnose", scan, "-o", tmp_path / "out", "--weights", run) == 0
