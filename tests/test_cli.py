@@ -17,6 +17,7 @@ import lungsight
 from lungsight import cli
 from lungsight.config import Config, WindowsConfig, config_to_toml
 from lungsight.ct.volume import CTVolume
+from lungsight.engines import ENGINES, PRECISIONS
 from lungsight.errors import WeightsError
 from lungsight.findings import Diagnosis, Verdict
 from lungsight.report.record import diagnosis_schema
@@ -51,11 +52,13 @@ class StubPipeline:
     answer: Callable[[CTVolume], Diagnosis] = malignant
     configs: list[Config | None] = dataclasses.field(default_factory=list)
     systems: list[str] = dataclasses.field(default_factory=list)
+    engines: list[dict[str, str | None]] = dataclasses.field(default_factory=list)
 
     def load(
-        self, system: str = "windows", weights: Path | None = None, config: Config | None = None
+        self, system: str = "windows", weights: Path | None = None, config: Config | None = None, **engine: str | None
     ) -> "StubPipeline":
         assert weights is None
+        self.engines.append(engine)
         self.systems.append(system)
         self.configs.append(config)
         return self
@@ -189,6 +192,31 @@ def test_weights_that_cannot_be_used_are_told(
     monkeypatch.setattr("lungsight.pipeline.load_pipeline", load)
     ran = run("diagnose", scan, "-o", tmp_path / "out")
     assert (ran.code, ran.err.splitlines()[0]) == (2, "lungsight: the network's weights cannot be used")
+
+
+@pytest.mark.parametrize("command", ["diagnose", "classify"])
+def test_the_engine_and_the_precision_reach_the_network(
+    command: str, run: Run, pipeline: StubPipeline, scan: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "points.csv").write_text("x_lps_mm,y_lps_mm,z_lps_mm\n", "utf-8")
+    words = [command, scan, "-o", tmp_path / "out", *(["--points", tmp_path / "points.csv"] * (command == "classify"))]
+    run(*words)
+    run(*words, "--overwrite", "--engine", "onnxruntime", "--precision", "float32")
+    assert pipeline.engines == [
+        {"engine": None, "precision": None},
+        {"engine": "onnxruntime", "precision": "float32"},
+    ]
+
+
+def test_the_help_names_every_engine_and_precision(run: Run) -> None:
+    for command in ("diagnose", "classify", "demo"):
+        told = run(command, "--help").out
+        assert [name for name in (*ENGINES, *PRECISIONS) if name not in told] == []
+
+
+def test_an_unknown_engine_is_refused(run: Run, scan: Path, tmp_path: Path) -> None:
+    ran = run("diagnose", scan, "-o", tmp_path / "out", "--engine", "abacus")
+    assert (ran.code, "one of openvino, onnxruntime" in " ".join(ran.err.split())) == (2, True)
 
 
 def test_an_unknown_series_and_an_unknown_system_are_refused(

