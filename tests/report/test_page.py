@@ -32,6 +32,19 @@ def test_a_report_is_a_page_a_record_and_a_picture_for_each_slice_with_a_roi(tmp
     assert [(r.start_zyx, r.mask.tolist()) for r in saved.regions] == [(START_ZYX, lopsided_region().mask.tolist())]
 
 
+def test_without_the_page_what_machines_read_is_the_same(tmp_path: Path) -> None:
+    ct = sample_ct()
+    whole = write_report(malignant(ct), ct, tmp_path / "whole").parent
+    record = write_report(malignant(ct), ct, tmp_path / "out", page=False)
+    assert record == tmp_path / "out" / "diagnosis.json"
+    assert sorted(path.name for path in record.parent.iterdir()) == ["diagnosis.json", "regions.npz"]
+    assert record.read_bytes() == (whole / "diagnosis.json").read_bytes()
+    assert len(read_regions(record.parent / "regions.npz").regions) == 1
+    # An earlier page does not stay beside a diagnosis that is not its own.
+    write_report(without_nodule(ct), ct, whole, overwrite=True, page=False)
+    assert sorted(path.name for path in whole.iterdir()) == ["diagnosis.json", "regions.npz"]
+
+
 def test_the_overlay_on_the_disk_is_red_where_the_region_is(tmp_path: Path) -> None:
     ct = sample_ct()
     write_report(malignant(ct), ct, tmp_path / "out")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from lungsight.errors import OutputError
-from lungsight.report.staging import check_folder, staged_folder
+from lungsight.report.staging import check_folder, remove_leftovers, staged_folder
 
 OWNED = re.compile(r"a\.txt|sub/\d+\.png")
 
@@ -149,3 +149,36 @@ def test_a_disk_that_refuses_is_an_output_error(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(Path, "mkdir", refuse)
     with pytest.raises(OutputError, match="Permission denied"):
         write(tmp_path / "out", "new")
+
+
+def test_what_a_killed_process_left_is_cleared_for_the_folders_named(tmp_path: Path) -> None:
+    before = ["kept", ".a.0123abcd.partial", ".b.c.0123abcd.partial", ".a.note", ".other.0123abcd.partial"]
+    for name in before:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.txt").write_text(name)
+    remove_leftovers(tmp_path, {"a", "b.c", "kept"})
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".a.note", ".other.0123abcd.partial", "kept"]
+    remove_leftovers(tmp_path / "absent", {"a"})
+
+
+def test_a_result_that_was_being_replaced_when_the_process_died_stands_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*_: object, **__: object) -> None:
+        raise SystemExit
+
+    write(tmp_path / "out", "first")
+    with monkeypatch.context() as killed:  # between the two renames, and without the cleaning up
+        killed.setattr("shutil.rmtree", lambda *_, **__: None)
+        rename = Path.rename
+        killed.setattr(Path, "rename", lambda path, to: die() if path.suffix == ".partial" else rename(path, to))
+        with pytest.raises(SystemExit):
+            write(tmp_path / "out", "second", overwrite=True)
+    assert not (tmp_path / "out").exists()
+    remove_leftovers(tmp_path, {"out"})
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert (tmp_path / "out" / "a.txt").read_text() == "first"
+    # Where the new one is there already, the old one goes.
+    (tmp_path / ".out.0123abcd.old").mkdir()
+    remove_leftovers(tmp_path, {"out"})
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]

@@ -18,8 +18,9 @@ from lungsight.report.overlay import roi_picture, slice_mask
 from lungsight.report.record import diagnosis_to_json
 from lungsight.report.staging import check_folder, staged_folder
 
-__all__ = ["check_report_folder", "write_report"]
+__all__ = ["DIAGNOSIS_FILE", "PAGE_FILE", "check_report_folder", "write_report"]
 
+DIAGNOSIS_FILE, PAGE_FILE = "diagnosis.json", "report.html"
 _OWNED = re.compile(r"diagnosis\.json|regions\.npz|report\.html|overlays/slice_\d+\.png|dicom/(?:seg|sr|page_\d+)\.dcm")
 _PNG_LEVEL = 3  # a third of the default's time for a tenth more bytes
 
@@ -41,8 +42,10 @@ def write_report(
     folder: str | Path,
     overwrite: bool = False,
     dicom_source: str | Path | None = None,
+    *,
+    page: bool = True,
 ) -> Path:
-    """Write the report: ``report.html``, ``diagnosis.json``, ``regions.npz`` and ``overlays/``.
+    """Write ``report.html`` and ``overlays/`` for people, ``diagnosis.json`` and ``regions.npz`` for machines.
 
     ``regions.npz`` holds the voxels (:mod:`lungsight.regions`), ``overlays/slice_NNN.png`` a slice that has a ROI. The
     folder appears when all of it is written, or not at all. Nothing in it names the patient or the folder the CT came
@@ -60,11 +63,13 @@ def write_report(
         Replace an earlier report. A folder that holds anything else is refused all the same.
     dicom_source
         The DICOM files that `ct` was read from: ``dicom/`` then holds SEG, SR and pages for a PACS. None writes none.
+    page
+        False leaves ``report.html`` and ``overlays/`` out.
 
     Returns
     -------
     Path
-        Of ``report.html``.
+        Of ``report.html``, or without it of ``diagnosis.json``.
 
     Raises
     ------
@@ -95,17 +100,17 @@ def write_report(
                 raise ValueError(f"a region from {region.start_zyx} to {region.stop_zyx} is not inside {ct.shape}")
     folder = Path(folder)
     with staged_folder(folder, overwrite, _OWNED) as staged:
-        (staged / "diagnosis.json").write_text(diagnosis_to_json(diagnosis), "utf-8")
+        (staged / DIAGNOSIS_FILE).write_text(diagnosis_to_json(diagnosis), "utf-8")
         regions = tuple(nodule.candidate.region for nodule in diagnosis.nodules)
         write_regions(staged / REGIONS_FILE, SavedRegions(regions, ct.shape, ct.affine))
-        page = render_html(diagnosis, ct, datetime.now().astimezone())
-        (staged / "report.html").write_text(page, "utf-8")
-        _write_overlays(diagnosis, ct, staged / "overlays")
+        if page:
+            (staged / PAGE_FILE).write_text(render_html(diagnosis, ct, datetime.now().astimezone()), "utf-8")
+            _write_overlays(diagnosis, ct, staged / "overlays")
         if dicom_source is not None:
             from lungsight.report.dicom import write_dicom  # noqa: PLC0415 - highdicom takes a second
 
             write_dicom(diagnosis, ct, Path(dicom_source), staged / "dicom")
-    return folder / "report.html"
+    return folder / (PAGE_FILE if page else DIAGNOSIS_FILE)
 
 
 def _write_overlays(diagnosis: Diagnosis, ct: CTVolume, folder: Path) -> None:

@@ -7,14 +7,15 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from lungsight.errors import OutputError
 
-__all__ = ["check_folder", "staged_folder"]
+__all__ = ["check_folder", "remove_leftovers", "staged_folder"]
 
 _NAMED_IN_ERRORS = 3
+_LEFTOVER = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{8}\.(?P<kind>partial|old)", re.DOTALL)
 
 
 def check_folder(folder: Path, overwrite: bool, owned: re.Pattern[str]) -> None:
@@ -101,6 +102,29 @@ def staged_folder(folder: Path, overwrite: bool, owned: re.Pattern[str]) -> Iter
                 "Choose another folder, or free some space.",
             ) from error
         raise
+
+
+def remove_leftovers(parent: Path, names: Collection[str]) -> None:
+    """Clear what :func:`staged_folder` left beside its folders when its process was killed.
+
+    Parameters
+    ----------
+    parent
+        Holds the folders; may be absent.
+    names
+        Of the folders. Nobody may be writing to them. An earlier result that was just being replaced stands again.
+    """
+    if not parent.is_dir():
+        return
+    for path in sorted(parent.iterdir()):
+        left = _LEFTOVER.fullmatch(path.name)
+        if left is None or left["name"] not in names:
+            continue
+        folder = path.with_name(left["name"])
+        if left["kind"] == "old" and not folder.exists():
+            path.rename(folder)
+        else:
+            shutil.rmtree(path)
 
 
 def _swap(staged: Path, folder: Path) -> None:
