@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from lungsight.cli import main
 from lungsight.ct.volume import CTVolume
-from lungsight.detect.windows import FIELD_PX, STEP_PX, normalise_hu
+from lungsight.detect.windows import FIELD_PX, STEP_PX
+from lungsight.detect.working import normalise_hu
 from lungsight.diagnose.points import judge_point, judge_slices
 from lungsight.errors import InputError, OutputError
 from lungsight.pipeline import Pipeline, load_pipeline

@@ -64,13 +64,20 @@ class LidcNodule:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Crops:
-    """All crops in memory: 8-bit pixels and their HU scale, outlines, and to which nodule each belongs."""
+    """All crops in memory: 8-bit pixels and their HU scale, outlines, and to which nodule each belongs.
+
+    `outline` is what half of a nodule's readers enclosed, `share` how many of them, `unknown` what fewer did and other
+    nodules, `other` the latter alone.
+    """
 
     pixels: NDArray[np.uint8]
     hu_at_0: NDArray[np.float32]
     hu_per_level: NDArray[np.float32]
     outline: NDArray[np.bool_]
     unknown: NDArray[np.bool_]
+    share: NDArray[np.float16]
+    other: NDArray[np.bool_]
+    z_mm: NDArray[np.float64]
     spacing_mm: NDArray[np.float32]
     nodule: NDArray[np.intp]
     nodules: tuple[LidcNodule, ...]
@@ -109,7 +116,7 @@ def load_crops(data: Path, database: Path) -> Crops:
         for number in range(1 + max(int(row["shard"]) for row in rows))
     ]
     others = lidc_outlines_of(database, [n["series_instance_uid"] for n in nodule_rows])
-    kept, pixels, outlines, unknowns = [], [], [], []
+    kept, pixels, outlines, unknowns, shares, elsewhere = [], [], [], [], [], []
     exact = np.ones(len(nodule_rows), bool)
     for row in rows:
         k = index[row["patient_id"], row["nodule"]]
@@ -119,24 +126,30 @@ def load_crops(data: Path, database: Path) -> Crops:
         consensus = readers.sum(0) * 2 >= int(nodule_rows[k]["n_masks"])
         if not consensus.any():
             continue
-        unknown = readers.any(0)
+        other = np.zeros_like(consensus)
         own = {int(a) for a in nodule_rows[k]["annotation_ids"].split("|")}
         if row["crop_y0"] and row["z_mm"]:
             corner = float(row["crop_y0"]), float(row["crop_x0"])
             for annotation, outline in others[nodule_rows[k]["series_instance_uid"], round(float(row["z_mm"]), 1)]:
                 if annotation not in own:
-                    unknown |= outline.draw((128, 128), corner, with_line=True)
-        kept.append((float(row["hu_at_0"]), float(row["hu_per_level"]), float(nodule_rows[k]["pixel_spacing_mm"]), k))
+                    other |= outline.draw((128, 128), corner, with_line=True)
+        scale = float(row["hu_at_0"]), float(row["hu_per_level"])
+        kept.append((*scale, float(row["z_mm"] or "nan"), float(nodule_rows[k]["pixel_spacing_mm"]), k))
         pixels.append(images[int(row["row"])])
         outlines.append(consensus)
-        unknowns.append(unknown & ~consensus)
-    hu_at_0, hu_per_level, spacing_mm, nodule = (np.array(column) for column in zip(*kept, strict=True))
+        unknowns.append((readers.any(0) | other) & ~consensus)
+        shares.append((readers.sum(0) / int(nodule_rows[k]["n_masks"])).astype(np.float16))
+        elsewhere.append(other & ~readers.any(0))
+    hu_at_0, hu_per_level, z_mm, spacing_mm, nodule = (np.array(column) for column in zip(*kept, strict=True))
     return Crops(
         np.stack(pixels),
         hu_at_0.astype(np.float32),
         hu_per_level.astype(np.float32),
         np.stack(outlines),
         np.stack(unknowns),
+        np.stack(shares),
+        np.stack(elsewhere),
+        z_mm,
         spacing_mm.astype(np.float32),
         nodule.astype(np.intp),
         tuple(_nodule(row, bool(e)) for row, e in zip(nodule_rows, exact, strict=True)),

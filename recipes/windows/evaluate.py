@@ -23,7 +23,8 @@ from recipes.windows.collection import Crops, Host, folds, load_crops, load_host
 from recipes.windows.train import FOLD_SEED, FOLDS
 from sklearn.metrics import roc_auc_score
 
-from lungsight.detect.windows import FIELD_PX, field_of_windows, windows_touching, working_slice
+from lungsight.detect.windows import FIELD_PX, field_of_windows, windows_touching
+from lungsight.detect.working import working_slice
 from lungsight.diagnose.points import judge_slices
 from lungsight.evaluate.calibration import calibrate
 from lungsight.evaluate.intervals import Bootstrap, Estimate, bootstrap_cases

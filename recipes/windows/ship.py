@@ -17,7 +17,8 @@ from typing import Any
 import jinja2
 from recipes.windows.evaluate import load_run
 
-from lungsight.detect.windows import CORE_PX, FIELD_PX, HU_RANGE, PIXEL_MM, STEP_PX, WINDOW_PX
+from lungsight.detect.windows import CORE_PX, FIELD_PX, STEP_PX, WINDOW_PX
+from lungsight.detect.working import HU_RANGE, PIXEL_MM
 from lungsight.runtime import shipped_weights
 from lungsight.train.cases import (
     NOT_ROI_SHARE_OF_NODULE,

@@ -67,7 +67,7 @@ def train(crops: Crops, hosts: tuple[Host, ...], patients: set[str], recipe: Rec
         assert isinstance(stage.draw, PatchDraw)
         drawer = PatchDrawer(nodules, lungs, stage.draw, stage.augment, (recipe.seed, number))
         folder = run / f"stage{number + 1}"
-        network = fit(network, drawer, stage.fit, folder, journal.stage(number), keep={"drawer": drawer})
+        network = fit(network, drawer, stage.fit, folder, journal.stage(number), keep={"drawer": drawer.lungs})
     journal.close()
     return network
 

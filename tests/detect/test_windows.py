@@ -18,13 +18,11 @@ from lungsight.detect.windows import (
     WindowMap,
     field_of_windows,
     label_windows,
-    normalise_hu,
     score_windows,
     window_counts,
     windows_touching,
-    working_pixel_mm,
-    working_slice,
 )
+from lungsight.detect.working import normalise_hu, working_pixel_mm, working_slice
 from lungsight.runtime import Network
 from phantom import Sphere, affine_of, thorax
 from stub_network import Field, UnaskedNetwork, brightest_in_window, pieces, scores_of

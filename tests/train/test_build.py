@@ -114,20 +114,20 @@ def test_hard_windows_are_mined_and_kept(cases: Cases) -> None:
     drawer = PatchDrawer(cases.nodules_of(EVERYONE), cases.lungs_of(EVERYONE), draw, None, (3,))
     network = Everything()
     drawer(0, network)
-    assert drawer.found == []
+    assert drawer.lungs.found == []
     drawer(1, network)
-    (first,) = drawer.found
+    (first,) = drawer.lungs.found
     assert len(first)
     drawer(2, network)
-    assert len(drawer.found) == 1
+    assert len(drawer.lungs.found) == 1
     copy = PatchDrawer(cases.nodules_of(EVERYONE), cases.lungs_of(EVERYONE), draw, None, (3,))
-    copy.load_state_dict(drawer.state_dict())
+    copy.lungs.load_state_dict(drawer.lungs.state_dict())
     for one, other in zip(copy(3, network), drawer(3, network), strict=True):
         assert (one == other).all()
-    assert len(drawer.found) == 2
+    assert len(drawer.lungs.found) == 2
     # Nothing near a lesion is a false alarm.
     volumes = [np.asarray(case.lesions) for case in cases.lungs_of(EVERYONE)]
-    for number, z, y, x in np.concatenate(drawer.found):
+    for number, z, y, x in np.concatenate(drawer.lungs.found):
         lesions = volumes[int(number)][int(z)]
         assert not lesions[max(0, round(y) - 25) : round(y) + 25, max(0, round(x) - 25) : round(x) + 25].any()
 

@@ -11,14 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lungsight.ct.volume import CTVolume
-from lungsight.detect.windows import (
-    CORE_PX,
-    FIELD_PX,
-    WindowNetwork,
-    normalise_hu,
-    sample_slice,
-    working_pixel_mm,
-)
+from lungsight.detect.windows import CORE_PX, FIELD_PX, WindowNetwork
+from lungsight.detect.working import normalise_hu, sample_slice, working_pixel_mm
 from lungsight.diagnose.scaling import PlattScaling
 from lungsight.findings import Candidate, Nodule, Region
 

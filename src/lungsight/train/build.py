@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from lungsight.config import LungsConfig
 from lungsight.detect.lungs import segment_lungs
-from lungsight.detect.windows import PIXEL_MM, PIXEL_TOLERANCE
+from lungsight.detect.working import PIXEL_MM, PIXEL_TOLERANCE
 from lungsight.errors import InputError
 from lungsight.train.arrays import ArrayWriter
 from lungsight.train.cases import TILE_PX, make_tile

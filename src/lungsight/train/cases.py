@@ -13,7 +13,9 @@ layer must learn small nodules at each of 13 x 13 places by itself.)
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +24,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from lungsight.detect.windows import CORE_PX, FIELD_PX, HU_RANGE, PIXEL_MM, STEP_PX, WINDOW_PX
+from lungsight.detect.windows import CORE_PX, FIELD_PX, STEP_PX, WINDOW_PX
+from lungsight.detect.working import HU_RANGE, PIXEL_MM
 from lungsight.train.recipe import AugmentConfig
 
 __all__ = [
@@ -32,7 +35,9 @@ __all__ = [
     "Motion",
     "Tiles",
     "blur_some",
+    "change_hu",
     "cut_patches",
+    "join_tiles",
     "make_tile",
     "move_planes",
     "rating_to_malignancy",
@@ -42,6 +47,9 @@ __all__ = [
 TILE_PX = 128
 PATCH_PX = FIELD_PX + 2 * STEP_PX
 """Side of a patch of 3 x 3 windows."""
+
+BEND_POINTS = 5
+"""Points a side that an elastic deformation displaces."""
 
 ROI_SHARE_OF_NODULE = 0.5
 ROI_SHARE_OF_CORE = 1 / 3
@@ -65,10 +73,15 @@ class Tiles:
     """
 
     hu: NDArray[np.float32]
-    nodule: NDArray[np.bool_]
+    nodule: NDArray[np.bool_] | NDArray[np.float32]
     unknown: NDArray[np.bool_]
     spacing_mm: NDArray[np.float32]
     target: NDArray[np.float32]
+
+
+def join_tiles(parts: Sequence[Tiles]) -> Tiles:
+    """All of several; at least one."""
+    return Tiles(*(np.concatenate([getattr(part, f.name) for part in parts]) for f in dataclasses.fields(Tiles)))
 
 
 def rating_to_malignancy(ratings: NDArray[np.floating]) -> float:
@@ -103,17 +116,20 @@ class Motion:
         Shape ``(n,)``: zoom-in from 1, rotation in radians, -1 where left and right are exchanged, else 1.
     shift
         Shape ``(n, 2)``: rows and columns by which the tile's middle lies off the patch's.
+    bend
+        Shape ``(n, 2, k, k)``: rows and columns by which k x k points of the patch are displaced.
     """
 
     zoom: Tensor
     angle: Tensor
     mirror: Tensor
     shift: Tensor
+    bend: Tensor
 
     @classmethod
     def none(cls, n: int) -> Motion:
         """The middle of each tile as it is."""
-        return cls(torch.ones(n), torch.zeros(n), torch.ones(n), torch.zeros(n, 2))
+        return cls(torch.ones(n), torch.zeros(n), torch.ones(n), torch.zeros(n, 2), torch.zeros(n, 2, 1, 1))
 
     @classmethod
     def draw(cls, n: int, augment: AugmentConfig, generator: torch.Generator) -> Motion:
@@ -123,7 +139,10 @@ class Motion:
         angle = angles[torch.randint(len(angles), (n,), generator=generator)] * (math.pi / 180)
         mirror = 1 - 2 * (torch.rand(n, generator=generator) < augment.flip).float()
         shift = (2 * torch.rand(n, 2, generator=generator) - 1) * augment.shift_px
-        return cls(zoom, angle, mirror, shift)
+        bend = torch.zeros(n, 2, 1, 1)
+        if augment.bend_px:
+            bend = (2 * torch.rand(n, 2, BEND_POINTS, BEND_POINTS, generator=generator) - 1) * augment.bend_px
+        return cls(zoom, angle, mirror, shift, bend)
 
 
 def cut_patches(
@@ -160,7 +179,7 @@ def cut_patches(
     planes = move_planes(planes, spacing, motion, PATCH_PX if side_px is None else side_px)
     hu, nodule, unknown = planes[:, :1], planes[:, 1:2], planes[:, 2:]
     if augment is not None:
-        hu = _change_hu(hu, augment, generator)
+        hu = change_hu(hu, augment, generator)
     area = torch.from_numpy(tiles.nodule.sum((1, 2))).float() * (spacing / PIXEL_MM * motion.zoom) ** 2
     target, weight = _label(nodule, unknown, area, torch.from_numpy(tiles.target))
     return to_field(hu), target, weight
@@ -171,6 +190,9 @@ def move_planes(planes: Tensor, spacing_mm: Tensor, motion: Motion, side_px: int
     line = torch.arange(side_px) - (side_px - 1) / 2
     y, x = torch.meshgrid(line, line, indexing="ij")
     y, x = y[None] - motion.shift[:, :1, None], x[None] - motion.shift[:, 1:, None]
+    if motion.bend.shape[-1] > 1:
+        bent = functional.interpolate(motion.bend, (side_px, side_px), mode="bicubic", align_corners=True)
+        y, x = y + bent[:, 0], x + bent[:, 1]
     cos, sin = motion.angle.cos()[:, None, None], motion.angle.sin()[:, None, None]
     step = (PIXEL_MM / spacing_mm / motion.zoom)[:, None, None] / ((TILE_PX - 1) / 2)
     grid = torch.stack([(cos * x - sin * y) * step * motion.mirror[:, None, None], (sin * x + cos * y) * step], -1)
@@ -178,7 +200,7 @@ def move_planes(planes: Tensor, spacing_mm: Tensor, motion: Motion, side_px: int
 
 
 def to_field(hu: Tensor) -> Tensor:
-    """HU as the network sees them, see :func:`~lungsight.detect.windows.normalise_hu`."""
+    """HU as the network sees them, see :func:`~lungsight.detect.working.normalise_hu`."""
     low, high = HU_RANGE
     return ((hu - low) / (high - low)).clamp(0, 1)
 
@@ -190,7 +212,8 @@ def blur_some(hu: Tensor, which: Tensor) -> Tensor:
     return torch.where(which[:, None, None, None], blurred, hu)
 
 
-def _change_hu(hu: Tensor, augment: AugmentConfig, generator: torch.Generator) -> Tensor:
+def change_hu(hu: Tensor, augment: AugmentConfig, generator: torch.Generator) -> Tensor:
+    """Patches ``(n, 1, h, w)``, some of them blurred, with noise and another calibration."""
     n = len(hu)
     hu = blur_some(hu, torch.rand(n, generator=generator) < augment.blur)
     # The square keeps most patches near the noise they have.

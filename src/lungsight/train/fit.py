@@ -11,19 +11,18 @@ from typing import Any, Protocol, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from lungsight.errors import CorruptFileError
-from lungsight.train.networks import WindowModule
+from lungsight.train.networks import Learner
 from lungsight.train.recipe import FitConfig
 
 __all__ = ["CHECKPOINT", "Batch", "FitConfig", "Stateful", "Told", "fit"]
 
 CHECKPOINT = "checkpoint.pt"
-Batch = tuple[Tensor, Tensor, Tensor]
-"""Fields ``(n, 1, h, w)``, targets ``(n, 3, rows, columns)`` and weights ``(n, rows, columns)``."""
-Network = TypeVar("Network", bound=WindowModule)
+Batch = tuple[Tensor, ...]
+"""What a network is given, and then what its :meth:`~lungsight.train.networks.Learner.losses` takes beside it."""
+Network = TypeVar("Network", bound=Learner)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +64,7 @@ class Stateful(Protocol):
 
 def fit(
     network: Network,
-    next_batch: Callable[[int, WindowModule], Batch],
+    next_batch: Callable[[int, Network], Batch],
     config: FitConfig,
     run: Path,
     tell: Callable[[Told], None],
@@ -73,7 +72,7 @@ def fit(
     keep: Mapping[str, Stateful] | None = None,
     validation: Callable[[], Iterable[Batch]] = tuple,
 ) -> Network:
-    """Fit a window network to soft targets with cross-entropy.
+    """Fit a network.
 
     Parameters
     ----------
@@ -96,7 +95,7 @@ def fit(
 
     Returns
     -------
-    WindowModule
+    Learner
         The averaged network, ready for use.
 
     Raises
@@ -111,17 +110,17 @@ def fit(
     run.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(config.seed)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    averaged = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.averaging))  # type: ignore[no-untyped-call]
+    averaged = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.averaging), use_buffers=True)  # type: ignore[no-untyped-call]
     optimizer = _optimizer(network, config)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, config))
     state = {"network": network, "averaged": averaged, "optimizer": optimizer, "schedule": schedule, **(keep or {})}
     first = _resume(run / CHECKPOINT, state)
-    rates = {layer: layer.p for layer in network.modules() if isinstance(layer, nn.Dropout)}
+    rates = {layer: layer.p for layer in network.modules() if isinstance(layer, nn.Dropout | nn.Dropout2d)}
     sums, since = [], time.monotonic()
     for step in range(first, config.batches):
         for layer, rate in rates.items():
             layer.p = rate * (min(1.0, step / config.dropout_ramp) if config.dropout_ramp else 1.0)
-        shown = cast(WindowModule, averaged.module).eval()
+        shown = cast(Network, averaged.module).eval()
         sums.append(_step(network.train(), next_batch(step, shown), optimizer, config))
         schedule.step()
         averaged.update_parameters(network)
@@ -146,7 +145,7 @@ def _optimizer(network: nn.Module, config: FitConfig) -> torch.optim.Optimizer:
     return kind(network.parameters(), config.learning_rate, weight_decay=config.weight_decay)
 
 
-def _step(network: WindowModule, batch: Batch, optimizer: torch.optim.Optimizer, config: FitConfig) -> Tensor:
+def _step(network: Learner, batch: Batch, optimizer: torch.optim.Optimizer, config: FitConfig) -> Tensor:
     loss, right, seen = _loss(network, batch, config)
     seen = seen.clamp(min=1)
     optimizer.zero_grad()
@@ -155,17 +154,15 @@ def _step(network: WindowModule, batch: Batch, optimizer: torch.optim.Optimizer,
     return torch.stack([loss.detach() / seen, right / seen])
 
 
-def _loss(network: WindowModule, batch: Batch, config: FitConfig) -> tuple[Tensor, Tensor, Tensor]:
-    """Sums over the windows learned from: loss, right answers, windows."""
-    field, target, weight = batch
+def _loss(network: Learner, batch: Batch, config: FitConfig) -> tuple[Tensor, Tensor, Tensor]:
+    field, *known = batch
+    if field.ndim == 4:
+        field = field.contiguous(memory_format=torch.channels_last)
     with torch.autocast("cpu", torch.bfloat16, enabled=config.bfloat16):
-        logits = network.windows(field.contiguous(memory_format=torch.channels_last)).float()
-    each = -(target * functional.log_softmax(logits, 1)).sum(1)
-    right = (logits.argmax(1) == target.argmax(1)) * weight
-    return (each * weight).sum(), right.sum(), weight.sum()
+        return network.losses(field, *known)
 
 
-def _validate(network: WindowModule, batches: Iterable[Batch], config: FitConfig) -> tuple[float, float] | None:
+def _validate(network: Learner, batches: Iterable[Batch], config: FitConfig) -> tuple[float, float] | None:
     with torch.inference_mode():
         sums = [torch.stack(_loss(network, batch, config)) for batch in batches]
     loss, right, seen = torch.stack(sums).sum(0).tolist() if sums else (0.0, 0.0, 0.0)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -22,7 +23,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from lungsight.detect.windows import FIELD_PX, PIXEL_MM, WINDOW_PX, pixels_in_windows, working_pixel_mm
+from lungsight.detect.windows import FIELD_PX, WINDOW_PX, pixels_in_windows
+from lungsight.detect.working import PIXEL_MM, working_pixel_mm
 from lungsight.train.cases import Motion, blur_some, make_tile, move_planes, to_field
 from lungsight.train.fit import Batch
 from lungsight.train.mining import LungCase, window_centres
@@ -156,7 +158,7 @@ class WindowDrawer:
         n = len(again)
         still = Motion.none(n)
         if self.augment is None:
-            return Motion(still.zoom, still.angle, still.mirror, offset), torch.zeros(n, dtype=torch.bool)
+            return replace(still, shift=offset), torch.zeros(n, dtype=torch.bool)
         angles = self.augment.angles_deg
         which = torch.where(again, torch.randint(3 + len(angles), (n,), generator=generator), -1)
         zoom = 1 + (self.augment.zoom - 1) * torch.rand(n, generator=generator)
@@ -169,5 +171,6 @@ class WindowDrawer:
             angle,
             torch.where(which == 1, -still.mirror, still.mirror),
             offset,
+            still.bend,
         )
         return motion, which == 2

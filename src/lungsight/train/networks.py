@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -12,10 +12,26 @@ from torch.nn import functional
 
 from lungsight.detect.windows import FIELD_PX, MARGIN_PX, STEP_PX, WINDOW_PX
 
-__all__ = ["VGG16", "PatchCNN", "WindowModule", "network_of"]
+__all__ = ["VGG16", "Learner", "PatchCNN", "WindowModule", "network_of"]
 
 
-class WindowModule(nn.Module):
+class Learner(nn.Module):
+    """A network that knows what it learns.
+
+    Attributes
+    ----------
+    measured
+        Name of what :meth:`losses` measures beside the loss.
+    """
+
+    measured: str
+
+    @abstractmethod
+    def losses(self, *batch: Any, **named: Any) -> tuple[Tensor, Tensor, Tensor]:
+        """Sums over a batch (a field first): the loss, what is measured, and over how many cases."""
+
+
+class WindowModule(Learner):
     """A network that says of each window: not ROI, benign ROI or malignant ROI.
 
     It is given fields with a margin of 9 px, whether it sees that margin or not: 68 px for one window, 10 px more for
@@ -38,10 +54,33 @@ class WindowModule(nn.Module):
     pooled_after: tuple[int, ...]
     hidden: nn.Linear
     output: nn.Linear
+    measured = "accuracy"
 
     @abstractmethod
     def forward(self, field: Tensor) -> Tensor:
         """Logits ``(n, 3)`` of what the network sees of one window each."""
+
+    def losses(self, field: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Cross-entropy and right answers, summed over the windows learned from.
+
+        Parameters
+        ----------
+        field
+            Shape ``(n, 1, h, w)``.
+        target
+            Shape ``(n, 3, rows, columns)``, sums to 1 over the classes.
+        weight
+            Shape ``(n, rows, columns)``: 1, or 0 where a window is not learned from.
+
+        Returns
+        -------
+        tuple of Tensor
+            Loss, right answers, windows.
+        """
+        logits = self.windows(field).float()
+        each = -(target * functional.log_softmax(logits, 1)).sum(1)
+        right = (logits.argmax(1) == target.argmax(1)) * weight
+        return (each * weight).sum(), right.sum(), weight.sum()
 
     def windows(self, field: Tensor) -> Tensor:
         """Logits of all windows of larger fields, for training.

@@ -71,6 +71,8 @@ class AugmentConfig:
         Greatest standard deviation of added noise.
     shift_hu
         Standard deviation of an added constant: the calibration of scanners and of 8-bit crops differs.
+    bend_px
+        Elastic deformation: greatest displacement of points 24 px apart, each axis; in between it is smooth.
     """
 
     shift_px: float = 16.0
@@ -80,10 +82,11 @@ class AugmentConfig:
     blur: float = 0.2
     noise_hu: float = 40.0
     shift_hu: float = 12.0
+    bend_px: float = 0.0
 
     def __post_init__(self) -> None:
         _check_shares(self, "flip", "blur")
-        _check_least(self, 0, "shift_px", "noise_hu", "shift_hu")
+        _check_least(self, 0, "shift_px", "noise_hu", "shift_hu", "bend_px")
         _check_least(self, 1, "zoom")
         if not self.angles_deg:
             raise ValueError("angles_deg is empty, expected one angle or more (0 for none)")

