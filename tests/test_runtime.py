@@ -8,15 +8,18 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import onnxruntime
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
-from lungsight.errors import WeightsError
-from lungsight.runtime import Network, load_network, shipped_weights
+from lungsight import fastest
+from lungsight.engines import EngineChoice, OpenedNetwork, available_choices, open_onnx
+from lungsight.errors import InputError, WeightsError
+from lungsight.runtime import Network, load_network, open_network, shipped_weights
 from refusals import refused
+
+INSTALLED = sorted({choice.engine for choice in available_choices()})
 
 
 def weights(folder: Path, content: bytes, card: str | None = None) -> Path:
@@ -109,16 +112,19 @@ def test_a_field_gives_three_scores_a_window_that_sum_to_1(shipped_network: Netw
     np.testing.assert_allclose(shipped_network(np.repeat(field, 2, 1)[:, ::2]), scores, atol=1e-6)
 
 
-def test_the_engines_agree(shipped_network: Network) -> None:
-    field = np.random.default_rng(4).random((108, 88), np.float32)
-    content = (shipped_weights("windows") / "model.onnx").read_bytes()
-    session: Any = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    (judged,) = session.run(None, {"field": field[None, None]})
-    np.testing.assert_allclose(shipped_network(field), judged[0], atol=1e-5)
-    fast = load_network(shipped_weights("windows"))
-    np.testing.assert_allclose(fast(field), judged[0], atol=0.02)  # bfloat16 keeps 8 bits
-    assert "float" in fast.engine
-    assert shipped_network.engine.endswith("float32")
+@pytest.mark.parametrize("engine", INSTALLED)
+def test_engine_and_precision_can_be_chosen(shipped_network: Network, engine: str) -> None:
+    network = load_network(shipped_weights("windows"), engine=engine, precision="float32")
+    assert network.engine.startswith({"onnxruntime": "ONNX Runtime ", "openvino": "OpenVINO "}[engine])
+    assert network.engine.endswith(", float32")
+    field = np.random.default_rng(4).random((78, 88), np.float32)
+    np.testing.assert_allclose(network(field), shipped_network(field), atol=1e-5)
+
+
+def test_an_engine_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with refused(InputError, "onnxruntime is not installed|no engine is installed", "openvino", "pip install"):
+        load_network(shipped_weights("windows"), engine="onnxruntime")
 
 
 def test_without_openvino_onnx_runtime_runs_it(
@@ -130,6 +136,77 @@ def test_without_openvino_onnx_runtime_runs_it(
     assert network.engine.startswith("ONNX Runtime")
     field = np.random.default_rng(4).random((78, 88), np.float32)
     np.testing.assert_allclose(network(field), shipped_network(field), atol=1e-5)
+
+
+def test_the_second_load_measures_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    opened: list[EngineChoice] = []
+
+    def open_it(content: bytes, choice: EngineChoice) -> OpenedNetwork:
+        opened.append(choice)
+        return open_onnx(content, choice)
+
+    monkeypatch.setattr(fastest, "open_onnx", open_it)
+    first = load_network(shipped_weights("windows"))
+    assert opened == list(available_choices())
+    opened.clear()
+    second = load_network(shipped_weights("windows"))
+    assert len(opened) == 1
+    assert second.engine == first.engine
+
+
+@pytest.fixture
+def two_networks(tmp_path: Path) -> Path:
+    """A folder of two: `twice` and `thrice`, which do that to 2 channels."""
+    contents = {}
+    for factor, name in ((2, "twice"), (3, "thrice")):
+        contents[name] = multiplying(factor)
+        (tmp_path / f"{name}.onnx").write_bytes(contents[name])
+    networks = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+    (tmp_path / "card.json").write_text(json.dumps({"task": "to multiply", "networks": networks}), "utf-8")
+    return tmp_path
+
+
+def multiplying(factor: int) -> bytes:
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        [helper.make_node("Mul", ["field", "factor"], ["product"])],
+        "multiply",
+        [value("field", TensorProto.FLOAT, ["n", 2, "h", "w"])],
+        [value("product", TensorProto.FLOAT, ["n", 2, "h", "w"])],
+        [numpy_helper.from_array(np.array(factor, np.float32), "factor")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    return bytes(model.SerializeToString())
+
+
+@pytest.mark.parametrize("engine", INSTALLED)
+def test_a_folder_may_hold_several_networks(two_networks: Path, engine: str) -> None:
+    batch = np.random.default_rng(6).random((3, 2, 5, 7), np.float32)
+    for factor, name in ((2, "twice"), (3, "thrice")):
+        network = open_network(two_networks, name, engine=engine, precision="float32")
+        np.testing.assert_array_equal(network.run(batch), batch * np.float32(factor))
+        assert network.sha256 == hashlib.sha256((two_networks / f"{name}.onnx").read_bytes()).hexdigest()
+        assert network.card["task"] == "to multiply"
+        assert network.engine.endswith("float32")
+
+
+def test_each_of_several_networks_is_held_against_its_own_hash(two_networks: Path) -> None:
+    shutil.copy(two_networks / "thrice.onnx", two_networks / "twice.onnx")
+    with refused(WeightsError, "twice.onnx has SHA-256 ", "[0-9a-f]{64}, as its card says", "altered or cut short"):
+        open_network(two_networks, "twice")
+    shutil.copy(two_networks / "thrice.onnx", two_networks / "once.onnx")
+    with refused(WeightsError, "once.onnx has SHA-256 ", "None, as its card says", "export the network again"):
+        open_network(two_networks, "once")
+    with refused(WeightsError, "No such file.*model.onnx", "model.onnx and card.json", "name another folder"):
+        open_network(two_networks)
+
+
+@pytest.mark.parametrize("networks", ["[]", "null", '"x"', "3"])
+def test_a_card_whose_networks_are_no_object_is_refused(two_networks: Path, networks: str) -> None:
+    (two_networks / "card.json").write_text(f'{{"networks": {networks}}}', "utf-8")
+    with refused(WeightsError, "twice.onnx has SHA-256 ", "None, as its card says", "export the network again"):
+        open_network(two_networks, "twice")
 
 
 def test_to_use_a_network_needs_no_torch() -> None:

@@ -178,7 +178,10 @@ def _onnxruntime() -> ModuleType | None:
 def _open_onnxruntime(content: bytes) -> OpenedNetwork:
     import onnxruntime  # noqa: PLC0415
 
-    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    # Threads that wait for work shall not keep a processor busy that could read the next CT meanwhile.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     (given,) = session.get_inputs()
 
     def run(batch: NDArray[np.float32]) -> NDArray[np.float32]:

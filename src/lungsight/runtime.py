@@ -31,7 +31,7 @@ __all__ = [
 DENSE, WINDOW_BY_WINDOW = "dense", "window by window"
 """A card's ``form``: the network takes a whole field (also where the card has none), or each window by itself."""
 
-_TIMED_WINDOWS = 8
+_TIMED_WINDOWS = 12
 """So many windows are about as much to compute as the dense field that the engines are timed with."""
 
 
@@ -122,7 +122,7 @@ def open_network(
     precision
         ``"float32"`` or ``"bfloat16"``; None for the faster, unless bfloat16 disagrees with float32.
     typical_shape
-        Of a usual batch, for timing the engines; None for about 192 x 192 pixels.
+        Of a usual batch, for timing the engines; None for about 256 x 256 pixels.
 
     Returns
     -------
