@@ -20,10 +20,14 @@ Point = tuple[int, int]
 Centre = tuple[int, int, int]
 Sets = Counter[tuple[tuple[float, ...], ...]]
 
-# A small grid of whole mm: ties, equal distances, distances met exactly and coincident centres are all common on it.
-POINTS = st.lists(st.tuples(st.integers(0, 12), st.integers(-6, 6)), max_size=16)
-CENTRES = st.lists(st.tuples(st.integers(3, 8), st.integers(0, 7), st.integers(-4, 4)), max_size=24)
-DISTANCES = st.integers(0, 6)
+# Small grids of whole mm, often full: ties, distances met exactly and coincident centres are all common on them.
+POINTS = st.integers(0, 16).flatmap(
+    lambda n: st.lists(st.tuples(st.integers(0, 12), st.integers(-6, 6)), min_size=n, max_size=n)
+)
+CENTRES = st.integers(0, 16).flatmap(
+    lambda n: st.lists(st.tuples(st.integers(3, 6), st.integers(0, 4), st.integers(-2, 2)), min_size=n, max_size=n)
+)
+DISTANCES = st.integers(0, 5)
 ANYWHERE = st.floats(-500, 500)
 CENTRES_ANYWHERE = st.lists(st.tuples(st.integers(-2, 4), ANYWHERE, ANYWHERE), max_size=24)
 
