@@ -204,8 +204,8 @@ def _open_openvino(content: bytes, choice: EngineChoice) -> OpenedNetwork:
     request = compiled.create_infer_request()
 
     def run(batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        # The engine reads the memory as it lies, and gives a view of its own, which the next call overwrites.
-        return np.array(request.infer([np.ascontiguousarray(batch)])[0])
+        # It gives a view of its own memory, which the next call overwrites.
+        return np.array(request.infer([batch])[0])
 
     shape = tuple(None if size.is_dynamic else size.get_length() for size in compiled.input(0).partial_shape)
     return OpenedNetwork(run, f"OpenVINO {version}, {_OPENVINO_NAMES.get(precision, precision)}", shape)
