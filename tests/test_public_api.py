@@ -1,4 +1,4 @@
-"""The front door: a dozen names, pinned; importing is quiet, quick and light."""
+"""The front door: a dozen names, pinned; importing is quiet and light."""
 
 from __future__ import annotations
 
@@ -26,9 +26,7 @@ NAMES = [
     "write_seg",
     "write_sr",
 ]
-HEAVY = ["torch", "highdicom", "matplotlib", "SimpleITK", "openvino", "sklearn", "onnx", "onnxruntime", "pydicom"]
 ONLY_WHEN_NEEDED = ["torch", "highdicom", "matplotlib", "SimpleITK", "openvino", "sklearn", "onnx"]
-IMPORT_SECONDS = 0.25
 
 
 def in_a_new_process(code: str) -> str:
@@ -66,14 +64,12 @@ def test_a_name_that_does_not_exist_is_an_attribute_error() -> None:
 
 
 def test_importing_is_light_and_says_nothing() -> None:
-    loaded = in_a_new_process("import sys, lungsight; sys.stdout.write(' '.join(sys.modules))").split()
+    # No seconds are taken here: a busy machine is no bug. What is not loaded takes no time.
+    code = "import sys; before = set(sys.modules); import lungsight; print(*set(sys.modules) - before)"
+    loaded = set(in_a_new_process(code).split())
     assert "lungsight" in loaded
-    assert not set(loaded) & {*HEAVY, "numpy"}
-
-
-def test_importing_is_quick() -> None:
-    code = "import time; t = time.perf_counter(); import lungsight; print(time.perf_counter() - t)"
-    assert min(float(in_a_new_process(code)) for _ in range(3)) < IMPORT_SECONDS
+    assert {name for name in loaded if name.partition(".")[0] not in sys.stdlib_module_names} == {"lungsight"}
+    assert not loaded & {"asyncio", "dataclasses", "inspect", "json", "pathlib", "subprocess", "tomllib"}
 
 
 def test_no_module_loads_what_only_some_runs_need() -> None:
