@@ -16,9 +16,11 @@ from onnx import TensorProto, helper, numpy_helper
 from lungsight import fastest
 from lungsight.engines import EngineChoice, OpenedNetwork, available_choices, open_onnx
 from lungsight.errors import InputError, WeightsError
+from lungsight.pipeline import load_pipeline
 from lungsight.runtime import Network, load_network, open_network, shipped_weights
 from refusals import refused
 
+LABELS = {"onnxruntime": "ONNX Runtime ", "openvino": "OpenVINO "}
 INSTALLED = sorted({choice.engine for choice in available_choices()})
 
 
@@ -115,10 +117,17 @@ def test_a_field_gives_three_scores_a_window_that_sum_to_1(shipped_network: Netw
 @pytest.mark.parametrize("engine", INSTALLED)
 def test_engine_and_precision_can_be_chosen(shipped_network: Network, engine: str) -> None:
     network = load_network(shipped_weights("windows"), engine=engine, precision="float32")
-    assert network.engine.startswith({"onnxruntime": "ONNX Runtime ", "openvino": "OpenVINO "}[engine])
+    assert network.engine.startswith(LABELS[engine])
     assert network.engine.endswith(", float32")
     field = np.random.default_rng(4).random((78, 88), np.float32)
     np.testing.assert_allclose(network(field), shipped_network(field), atol=1e-5)
+
+
+def test_a_pipeline_hands_the_choice_on() -> None:
+    for engine in INSTALLED:
+        network = load_pipeline(engine=engine, precision="float32").network
+        assert network.engine.startswith(LABELS[engine])
+        assert network.engine.endswith(", float32")
 
 
 def test_an_engine_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,7 +197,8 @@ def test_a_folder_may_hold_several_networks(two_networks: Path, engine: str) -> 
         np.testing.assert_array_equal(network.run(batch), batch * np.float32(factor))
         assert network.sha256 == hashlib.sha256((two_networks / f"{name}.onnx").read_bytes()).hexdigest()
         assert network.card["task"] == "to multiply"
-        assert network.engine.endswith("float32")
+        assert network.engine.startswith(LABELS[engine])
+        assert network.engine.endswith(", float32")
 
 
 def test_each_of_several_networks_is_held_against_its_own_hash(two_networks: Path) -> None:
