@@ -15,7 +15,7 @@ from lungsight.cohort.workers import Load, count_jobs, share_cores
 from lungsight.errors import OutputError, WeightsError
 from refusals import refused
 from stub_diagnosis import DIES_HU, HANGS_HU, RAISES_HU
-from stub_system import CORES_HU, load, load_and_die, load_without_weights, write_scan
+from stub_system import CORES_HU, DIES_WRITING_HU, load, load_and_die, load_without_weights, write_scan
 
 PLAIN = Options(page=False)
 
@@ -45,14 +45,14 @@ def test_there_are_no_more_jobs_than_cores_or_cts(monkeypatch: pytest.MonkeyPatc
 def test_a_killed_process_costs_its_ct_and_no_other(tmp_path: Path) -> None:
     if len(os.sched_getaffinity(0)) < 2:
         pytest.skip("two processes need two cores")
-    hus = {"a": CORES_HU, "dies": DIES_HU, "b": None, "odd": RAISES_HU, "dies-too": DIES_HU, "c": CORES_HU}
+    hus = {"a": CORES_HU, "dies": DIES_HU, "b": None, "odd": RAISES_HU, "dies-writing": DIES_WRITING_HU, "c": CORES_HU}
     sources = [write_scan(tmp_path / "scans" / name, hu) for name, hu in hus.items()]
     out = tmp_path / "out"
     outcomes = run(out, 2, *sources)
     assert list(outcomes) == list(hus)
     assert [name for name, outcome in outcomes.items() if outcome.failure is None] == ["a", "b", "c"]
     rows = {row["name"]: row for row in json.loads((out / "failed.json").read_text("utf-8"))}
-    assert list(rows) == ["dies", "odd", "dies-too"]
+    assert list(rows) == ["dies", "odd", "dies-writing"]
     assert {row["error"] for row in rows.values()} == {"WorkerDied", "KeyError"}
     assert "died (signal 9)" in rows["dies"]["found"]
     assert sorted(path.name for path in out.iterdir()) == ["a", "b", "c", "failed.json", "sources.json"]
@@ -72,13 +72,14 @@ def test_a_system_that_cannot_be_loaded_is_told_before_anything_is_written(tmp_p
 
 
 INTERRUPTED = """
-import sys, threading, os, signal, time
+import os, signal, sys
 from pathlib import Path
 from lungsight.cohort.options import Options
 from lungsight.cohort.run import diagnose_cohort, plan_cohort
 from stub_system import load
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
     out, *sources = map(Path, sys.argv[1:])
     options = Options(page=False)
     def tell(outcome):
