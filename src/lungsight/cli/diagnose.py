@@ -27,7 +27,7 @@ _DEMO_FOLDER = Path("lungsight-demo")
 
 _INPUT_HELP = "A folder, zip or DICOMDIR with DICOM, or a NIfTI or MetaImage file."
 _Input = Annotated[Path, typer.Argument(metavar="INPUT", help=_INPUT_HELP)]
-_Inputs = Annotated[list[Path] | None, typer.Argument(metavar="INPUT...", help=_INPUT_HELP, show_default=False)]
+_Inputs = Annotated[list[Path] | None, typer.Argument(metavar="INPUT", help=_INPUT_HELP, show_default=False)]
 _Series = Annotated[
     str | None, typer.Option("--series", metavar="UID", help="Series Instance UID, if INPUT holds several CTs.")
 ]
@@ -75,7 +75,10 @@ def diagnose(  # noqa: PLR0913 - each is an option
         bool, typer.Option("--dicom", help="Also write DICOM SEG, SR and pages for a PACS into OUT/dicom.")
     ] = False,
     report: Annotated[
-        bool, typer.Option("--report/--no-report", help="Without, only diagnosis.json and regions.npz are written.")
+        bool,
+        typer.Option(
+            "--report/--no-report", help="The page and its pictures; the JSON and regions.npz are always written."
+        ),
     ] = True,
     engine: _Engine = None,
     precision: _Precision = None,
