@@ -25,6 +25,7 @@ __all__ = [
     "LungsConfig",
     "MeasureConfig",
     "OutlineConfig",
+    "SegmentsConfig",
     "WindowsConfig",
     "config_from_toml",
     "config_to_toml",
@@ -144,6 +145,50 @@ class WindowsConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class SegmentsConfig:
+    """Settings of the `segments` system.
+
+    Attributes
+    ----------
+    pixel_score
+        A pixel is part of a candidate from this score of the U-Net on; above 0, at most 1.
+    merge_mm
+        Distance merging: centres of one slice that are nearer become one; 0 or more.
+    z_merge_mm
+        Z-merging: centres of neighbouring slices that are nearer become one nodule; 0 or more.
+    most_candidates
+        So many candidates of a CT are judged, those of the highest scores; 1 or more.
+    nodule_score
+        A candidate is a nodule from this score of the nodule network on; 0 to 1.
+    strongest
+        So many nodules, those most likely malignant, make the patient's score; 1 or more.
+    malignancy_threshold
+        A patient is malignant from this score on; 0 to 1.
+    """
+
+    pixel_score: float = 0.3
+    merge_mm: float = 4.0
+    z_merge_mm: float = 6.0
+    most_candidates: int = 100
+    nodule_score: float = 0.5
+    strongest: int = 5
+    malignancy_threshold: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not 0 < self.pixel_score <= 1:
+            raise ValueError(f"pixel_score is {self.pixel_score}, expected above 0 and at most 1")
+        for name in ("merge_mm", "z_merge_mm"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected 0 or more")
+        for name in ("most_candidates", "strongest"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected 1 or more")
+        for name in ("nodule_score", "malignancy_threshold"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected 0 to 1")
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """Every setting of Lungsight.
 
@@ -155,6 +200,7 @@ class Config:
 
     lungs: LungsConfig = field(default_factory=LungsConfig)
     windows: WindowsConfig = field(default_factory=WindowsConfig)
+    segments: SegmentsConfig = field(default_factory=SegmentsConfig)
     outline: OutlineConfig = field(default_factory=OutlineConfig)
     measure: MeasureConfig = field(default_factory=MeasureConfig)
 

@@ -186,7 +186,7 @@ def cut_patches(
 
 
 def move_planes(planes: Tensor, spacing_mm: Tensor, motion: Motion, side_px: int) -> Tensor:
-    """Patches sampled from tiles ``(n, planes, 128, 128)`` on working pixels: ``(n, planes, side, side)``."""
+    """Patches sampled from square tiles ``(n, planes, w, w)`` on working pixels: ``(n, planes, side, side)``."""
     line = torch.arange(side_px) - (side_px - 1) / 2
     y, x = torch.meshgrid(line, line, indexing="ij")
     y, x = y[None] - motion.shift[:, :1, None], x[None] - motion.shift[:, 1:, None]
@@ -194,7 +194,7 @@ def move_planes(planes: Tensor, spacing_mm: Tensor, motion: Motion, side_px: int
         bent = functional.interpolate(motion.bend, (side_px, side_px), mode="bicubic", align_corners=True)
         y, x = y + bent[:, 0], x + bent[:, 1]
     cos, sin = motion.angle.cos()[:, None, None], motion.angle.sin()[:, None, None]
-    step = (PIXEL_MM / spacing_mm / motion.zoom)[:, None, None] / ((TILE_PX - 1) / 2)
+    step = (PIXEL_MM / spacing_mm / motion.zoom)[:, None, None] / ((planes.shape[-1] - 1) / 2)
     grid = torch.stack([(cos * x - sin * y) * step * motion.mirror[:, None, None], (sin * x + cos * y) * step], -1)
     return functional.grid_sample(planes, grid, mode="bilinear", padding_mode="reflection", align_corners=True)
 

