@@ -33,7 +33,7 @@ def compared(monkeypatch: pytest.MonkeyPatch) -> list[int | None]:
         return dataclasses.replace(diagnosis, nodules=(grown,))
 
     monkeypatch.setattr("lungsight.pipeline.load_pipeline", load)
-    monkeypatch.setattr("lungsight.pipeline.compare_with_prior", compare)
+    monkeypatch.setattr("lungsight.prior.compare_with_prior", compare)
     return told
 
 

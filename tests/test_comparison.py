@@ -23,7 +23,7 @@ from lungsight.errors import CorruptFileError, InputError
 from lungsight.evaluate.intervals import Bootstrap
 from lungsight.evaluate.roc import Table
 from lungsight.findings import Candidate, Diagnosis, Nodule, Provenance, Region, Verdict
-from lungsight.pipeline import Pipeline
+from lungsight.pipeline import WindowsPipeline
 from lungsight.regions import read_regions
 from lungsight.report.page import write_report
 from lungsight.train.outlines import MarkedNodule, Outline
@@ -64,7 +64,7 @@ def write_patient(folder: Path, body: Body, mask: NDArray[np.bool_]) -> None:
 def contest(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """``truth`` in the contest's layout, and ``out`` with what the stub network says of three of the four."""
     root = tmp_path_factory.mktemp("contest")
-    pipeline = Pipeline(CoreNetwork(BENIGN.hu, MALIGNANT.hu), Config(windows=SETTINGS))
+    pipeline = WindowsPipeline(CoreNetwork(BENIGN.hu, MALIGNANT.hu), Config(windows=SETTINGS))
     for name, (nodule, _) in PATIENTS.items():
         body = thorax((nodule,) if nodule else (), SHAPE, SPACING_MM)
         write_patient(root / "truth" / name, body, mask_of(body, nodule))

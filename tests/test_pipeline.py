@@ -15,7 +15,8 @@ from lungsight.ct.read import read_ct
 from lungsight.ct.volume import CTVolume
 from lungsight.errors import InputError, WeightsError
 from lungsight.findings import Density, Diagnosis, Nodule, Verdict
-from lungsight.pipeline import Pipeline, compare_with_prior, load_pipeline
+from lungsight.pipeline import WindowsPipeline, load_pipeline
+from lungsight.prior import compare_with_prior
 from lungsight.runtime import Network, shipped_weights
 from phantom import Body, Sphere, instance_uid, series_uid, thorax, write_series
 from refusals import refused
@@ -60,7 +61,7 @@ def volume(body: Body) -> CTVolume:
 
 def diagnose(ct: CTVolume, vote_threshold: float = 0.5) -> Diagnosis:
     windows = WindowsConfig(slice_reach_mm=0, roi_score=0.5, min_overlap=8, vote_threshold=vote_threshold)
-    return Pipeline(STUB, Config(windows=windows))(ct)
+    return WindowsPipeline(STUB, Config(windows=windows))(ct)
 
 
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
@@ -140,7 +141,7 @@ def test_a_ct_without_nodules_is_a_result() -> None:
 def test_a_ct_without_lungs_is_indeterminate_and_says_so() -> None:
     water = np.random.default_rng(0).normal(20, 10, (12, 64, 64)).astype(np.int16)
     ct = CTVolume(water, np.diag([5.0, 2.8, 2.8, 1.0])[[2, 1, 0, 3]], warnings=("Slices were sorted.",))
-    diagnosis = Pipeline(UnaskedNetwork())(ct)
+    diagnosis = WindowsPipeline(UnaskedNetwork())(ct)
     assert diagnosis.verdict is Verdict.INDETERMINATE
     assert diagnosis.malignancy_score is None
     assert diagnosis.nodules == ()
@@ -151,7 +152,9 @@ def test_provenance_is_complete(tmp_path: Path) -> None:
     write_series(tmp_path, drawn(MALIGNANT))
     config = Config(windows=WindowsConfig(min_overlap=6, vote_threshold=0.25))
     told: list[tuple[str, float]] = []
-    diagnosis = Pipeline(STUB, config)(read_ct(tmp_path), progress=lambda step, share: told.append((step, share)))
+    diagnosis = WindowsPipeline(STUB, config)(
+        read_ct(tmp_path), progress=lambda step, share: told.append((step, share))
+    )
     provenance = diagnosis.provenance
     assert diagnosis.system == "windows"
     assert provenance.series_uid == series_uid()
@@ -208,7 +211,7 @@ def test_weights_of_ones_own_are_loaded(tmp_path: Path, shipped_network: Network
     folder.symlink_to(shipped_weights("windows"))
     config = Config(windows=WindowsConfig(min_overlap=5))
     pipeline = load_pipeline("windows", weights=folder, config=config)
-    assert pipeline.network.sha256 == shipped_network.sha256
+    assert pipeline.weights_sha256 == shipped_network.sha256
     assert pipeline.config is config
     assert load_pipeline(weights=folder).config == Config()
 
@@ -220,7 +223,7 @@ def test_a_real_tumour_is_covered_by_a_roi(shipped_network: Network) -> None:
     mask = tumour.hu[slab] > 0
     affine = whole.affine.copy()
     affine[:3, 3] = whole.to_lps((slab.start, 0, 0))
-    diagnosis = Pipeline(shipped_network)(CTVolume(whole.hu[slab], affine))
+    diagnosis = WindowsPipeline(shipped_network)(CTVolume(whole.hu[slab], affine))
     covered = np.zeros(mask.shape, np.bool_)
     for nodule in diagnosis.nodules:
         region = nodule.candidate.region

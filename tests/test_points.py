@@ -15,7 +15,7 @@ from lungsight.detect.windows import FIELD_PX, STEP_PX
 from lungsight.detect.working import normalise_hu
 from lungsight.diagnose.points import judge_point, judge_slices
 from lungsight.errors import InputError, OutputError
-from lungsight.pipeline import Pipeline, load_pipeline
+from lungsight.pipeline import WindowsPipeline, load_pipeline
 from lungsight.points import read_points, write_scores
 from refusals import refused
 
@@ -63,7 +63,7 @@ def lit(shape: tuple[int, int, int], zyx: tuple[int, int, int], spacing: tuple[f
 def test_the_lit_block_scores_and_no_other_place(spacing: tuple[float, float, float]) -> None:
     ct = lit((20, 140, 150), (9, 60, 80), spacing)
     points = ct.to_lps([(9, 60, 80), (9, 110, 30), (0, 60, 80)])
-    pipeline = Pipeline(_Named())
+    pipeline = WindowsPipeline(_Named())
     there, elsewhere, _ = pipeline.classify(ct, points)
     # The window's middle lies well inside the block, in three slices or more.
     assert there.candidate.detection_score == pytest.approx(1, abs=1e-6)
@@ -77,9 +77,8 @@ def test_the_lit_block_scores_and_no_other_place(spacing: tuple[float, float, fl
 def test_slices_beyond_the_reach_are_not_looked_at() -> None:
     ct = lit((40, 140, 150), (20, 60, 80), (5.0, 0.7, 0.7))
     # The block ends at slice 22; 10 mm are two slices, so from slice 25 on nothing of it is seen.
-    scores = [
-        n.candidate.detection_score for n in Pipeline(_Named()).classify(ct, ct.to_lps([(24, 60, 80), (25, 60, 80)]))
-    ]
+    nodules = WindowsPipeline(_Named()).classify(ct, ct.to_lps([(24, 60, 80), (25, 60, 80)]))
+    scores = [nodule.candidate.detection_score for nodule in nodules]
     assert scores[0] > 0.3
     assert scores[1] == pytest.approx(0, abs=1e-6)
 
@@ -94,7 +93,7 @@ def test_orientation_does_not_matter(order: tuple[int, int, int], flip: bool) ->
     affine[:3, :3] = ct.affine[:3, list(order)] * sign
     affine[:3, 3] = ct.to_lps(np.subtract(ct.shape, 1) if flip else (0, 0, 0))
     turned = CTVolume(ct.hu.transpose(order)[::sign, ::sign, ::sign], affine)
-    (nodule,) = Pipeline(_Named()).classify(turned, [point])
+    (nodule,) = WindowsPipeline(_Named()).classify(turned, [point])
     assert nodule.candidate.detection_score == pytest.approx(1, abs=1e-6)
     assert nodule.candidate.location.lps_mm == pytest.approx(tuple(point), abs=1.3)  # half a slice
     assert turned.hu[nodule.candidate.region.box][nodule.candidate.region.mask].mean() == 500
@@ -102,14 +101,14 @@ def test_orientation_does_not_matter(order: tuple[int, int, int], flip: bool) ->
 
 def test_the_smallest_ct_and_its_corners_have_a_score() -> None:
     ct = CTVolume(np.full((1, 64, 64), -250, np.int16), np.diag([3.0, 0.7, 0.7, 1.0]))
-    nodules = Pipeline(_Named()).classify(ct, ct.to_lps([(0, 0, 0), (0, 63, 63), (0, 32, 32)]))
+    nodules = WindowsPipeline(_Named()).classify(ct, ct.to_lps([(0, 0, 0), (0, 63, 63), (0, 32, 32)]))
     expected = float(normalise_hu(np.array([-250]))[0])
     assert [n.candidate.detection_score for n in nodules] == pytest.approx([expected] * 3)
 
 
 def test_no_points_are_no_nodules_and_wrong_ones_are_refused() -> None:
     ct = lit((5, 70, 70), (2, 35, 35), (2.5, 0.7, 0.7))
-    pipeline = Pipeline(_Named())
+    pipeline = WindowsPipeline(_Named())
     assert pipeline.classify(ct, np.empty((0, 3))) == ()
     with pytest.raises(ValueError, match=r"expected \(n, 3\)"):
         pipeline.classify(ct, [1.0, 2.0, 3.0])
@@ -129,8 +128,9 @@ def test_three_slices_decide() -> None:
 def test_the_cards_scaling_is_applied_to_the_malignancy_alone() -> None:
     ct = lit((20, 140, 150), (9, 60, 80), (2.5, 0.7, 0.7))
     point = ct.to_lps([(9, 60, 80)])
-    (plain,) = Pipeline(_Named()).classify(ct, point)
-    (scaled,) = Pipeline(_Named(card={"malignancy_scaling": {"slope": 2.0, "intercept": -1.0}})).classify(ct, point)
+    (plain,) = WindowsPipeline(_Named()).classify(ct, point)
+    named = _Named(card={"malignancy_scaling": {"slope": 2.0, "intercept": -1.0}})
+    (scaled,) = WindowsPipeline(named).classify(ct, point)
     assert plain.malignancy_score == pytest.approx(0.75, abs=1e-6)
     # log(0.75 / 0.25) = log 3, so 2 log 3 - 1; the odds are 9 / e.
     assert scaled.malignancy_score == pytest.approx(9 / (9 + np.e), abs=1e-5)

@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 from lungsight import fastest
 from lungsight.engines import EngineChoice, OpenedNetwork, available_choices, open_onnx
 from lungsight.errors import InputError, WeightsError
-from lungsight.pipeline import load_pipeline
+from lungsight.pipeline import WindowsPipeline, load_pipeline
 from lungsight.runtime import Network, load_network, open_network, shipped_weights
 from refusals import refused
 
@@ -125,7 +125,9 @@ def test_engine_and_precision_can_be_chosen(shipped_network: Network, engine: st
 
 def test_a_pipeline_hands_the_choice_on() -> None:
     for engine in INSTALLED:
-        network = load_pipeline(engine=engine, precision="float32").network
+        pipeline = load_pipeline(engine=engine, precision="float32")
+        assert isinstance(pipeline, WindowsPipeline)
+        network = pipeline.network
         assert network.engine.startswith(LABELS[engine])
         assert network.engine.endswith(", float32")
 

@@ -22,8 +22,10 @@ __all__ = [
     "WINDOW_BY_WINDOW",
     "BatchNetwork",
     "Network",
+    "NetworkFolder",
     "load_network",
     "open_network",
+    "open_networks",
     "shipped_weights",
     "takes_own_pixels",
 ]
@@ -75,6 +77,25 @@ class BatchNetwork:
     card: dict[str, Any]
     engine: str
     run: Run
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkFolder:
+    """Several networks that belong together.
+
+    Attributes
+    ----------
+    networks
+        In the order they were asked for.
+    sha256
+        Of the lines that ``sha256sum`` writes of their files, in that order.
+    card
+        Their model card.
+    """
+
+    networks: tuple[BatchNetwork, ...]
+    sha256: str
+    card: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +159,15 @@ def open_network(
     """
     card, content, sha256 = _read_checked(folder, name)
     return _open(folder / f"{name}.onnx", card, content, sha256, _Wanted(engine, precision, typical_shape))
+
+
+def open_networks(
+    folder: Path, names: tuple[str, ...], *, engine: str | None = None, precision: str | None = None
+) -> NetworkFolder:
+    """Open several networks of a folder, one or more, see :func:`open_network`."""
+    opened = tuple(open_network(folder, name, engine=engine, precision=precision) for name in names)
+    lines = "".join(f"{each.sha256}  {name}.onnx\n" for name, each in zip(names, opened, strict=True))
+    return NetworkFolder(opened, hashlib.sha256(lines.encode()).hexdigest(), opened[0].card)
 
 
 def load_network(folder: Path, *, engine: str | None = None, precision: str | None = None) -> Network:

@@ -11,6 +11,7 @@ from typing import Any
 
 from lungsight import __version__
 from lungsight import pipeline as systems
+from lungsight import prior as prior_ct
 from lungsight.cohort.options import Failure, Options, Outcome, Study
 from lungsight.config import Config
 from lungsight.ct.acquired import read_acquisition_date
@@ -148,7 +149,7 @@ def is_done(folder: Path, pipeline: Pipeline, options: Options) -> bool:
 def _identity(pipeline: Pipeline) -> tuple[str, str, Any, str]:
     """What the record of a CT that this pipeline diagnosed tells of it."""
     config = json.loads(json.dumps(asdict(pipeline.config)))  # tuples are lists in the record
-    return pipeline.system, pipeline.network.sha256, config, __version__
+    return pipeline.system, pipeline.weights_sha256, config, __version__
 
 
 def _compared(diagnosis: Diagnosis, ct: CTVolume, source: Path, prior: Path, config: Config) -> Diagnosis:
@@ -158,4 +159,4 @@ def _compared(diagnosis: Diagnosis, ct: CTVolume, source: Path, prior: Path, con
     if days is not None and days <= 0:
         found = f"{prior}, acquired {-days} days after {source}" if days else f"two CTs of one day, {then}"
         raise InputError(found, "an earlier CT after --prior", "Exchange the two, or leave out --prior.")
-    return systems.compare_with_prior(diagnosis, ct, earlier, days, config)
+    return prior_ct.compare_with_prior(diagnosis, ct, earlier, days, config)

@@ -58,8 +58,8 @@ class PlattScaling:
         return probability
 
 
-def scaling_of(card: Mapping[str, Any]) -> PlattScaling | None:
-    """The scaling of malignancy scores that a network's card tells; None if it tells none.
+def scaling_of(card: Mapping[str, Any], name: str = "malignancy_scaling") -> PlattScaling | None:
+    """A scaling that a network's card tells, if no other is named that of malignancy scores; None if it tells none.
 
     Examples
     --------
@@ -68,7 +68,7 @@ def scaling_of(card: Mapping[str, Any]) -> PlattScaling | None:
     >>> scaling_of({}) is None
     True
     """
-    told = card.get("malignancy_scaling")
+    told = card.get(name)
     return PlattScaling(float(told["slope"]), float(told["intercept"])) if told else None
 
 

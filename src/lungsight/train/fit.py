@@ -110,7 +110,7 @@ def fit(
     run.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(config.seed)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    averaged = AveragedModel(network, avg_fn=_running_mean(config.averaging), use_buffers=True)  # type: ignore[no-untyped-call]
+    averaged = AveragedModel(network, avg_fn=_running_mean(config.averaging), use_buffers=True)
     optimizer = _optimizer(network, config)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, config))
     state = {"network": network, "averaged": averaged, "optimizer": optimizer, "schedule": schedule, **(keep or {})}

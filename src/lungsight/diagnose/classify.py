@@ -1,0 +1,121 @@
+"""The `segments` system's judgement: each candidate by two networks, the patient by the strongest nodules.
+
+The first network sees a block round the candidate and tells nodules from what looks like them; the second sees slices
+of the nodule and says how malignant readers would rate it. The patient's score is a noisy-or over the strongest
+nodules, as in the Data Science Bowl's winning entry: one nodule is enough.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lungsight.ct.volume import CTVolume
+from lungsight.diagnose.cuts import cut_block, cut_sheaf
+from lungsight.diagnose.scaling import PlattScaling
+from lungsight.findings import Candidate, Nodule
+
+__all__ = ["CutNetwork", "Judges", "judge_candidate", "noisy_or", "patient_score"]
+
+CutNetwork = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+"""Takes cuts ``(n, slices, 64, 64)``, gives scores ``(n, 1)``, 0 to 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judges:
+    """The two nodule networks.
+
+    Attributes
+    ----------
+    detection
+        Blocks in; nodule or not.
+    malignancy
+        Sheaves in; how malignant.
+    scaling
+        Of the malignancy score, fitted to nodules the network never saw; None leaves it as it is.
+    """
+
+    detection: CutNetwork
+    malignancy: CutNetwork
+    scaling: PlattScaling | None = None
+
+    def nodule_score(self, ct: CTVolume, centre_zyx: NDArray[np.float64]) -> float:
+        """Whether a nodule is at a place of an upright CT, 0 to 1."""
+        return _mean_score(self.detection, cut_block(ct, centre_zyx))
+
+    def malignancy_score(self, ct: CTVolume, centre_zyx: NDArray[np.float64], first: int, last: int) -> float:
+        """How malignant the nodule at a place looks, which the slices from `first` to `last` show; 0 to 1."""
+        score = _mean_score(self.malignancy, cut_sheaf(ct, centre_zyx[1:], first, last))
+        return float(self.scaling.apply(score)) if self.scaling else score
+
+
+def _mean_score(network: CutNetwork, cut: NDArray[np.float32]) -> float:
+    """The mean over a cut and its mirror images: a nodule has no left and right."""
+    mirrored = np.stack([cut, cut[:, ::-1], cut[:, :, ::-1], cut[:, ::-1, ::-1]])
+    return min(1.0, float(network(np.ascontiguousarray(mirrored)).mean()))
+
+
+def judge_candidate(ct: CTVolume, candidate: Candidate, judges: Judges, least_score: float) -> Nodule | None:
+    """A candidate as a nodule, or None if it is none.
+
+    Parameters
+    ----------
+    ct
+        The upright CT it was found in.
+    candidate
+        Its region is taken for the nodule's mask.
+    judges
+        The networks.
+    least_score
+        Nodule score from which it is one.
+
+    Returns
+    -------
+    Nodule or None
+        Its candidate's detection score is the nodule score.
+    """
+    centre = ct.to_zyx(np.array(candidate.location.lps_mm))
+    score = judges.nodule_score(ct, centre)
+    if score < least_score:
+        return None
+    region = candidate.region
+    malignancy = judges.malignancy_score(ct, centre, region.start_zyx[0], region.stop_zyx[0] - 1)
+    return Nodule(replace(candidate, detection_score=score), malignancy, mask=region)
+
+
+def noisy_or(scores: Sequence[float]) -> float:
+    """The chance that at least one of several independent things is so; 0 if there is none.
+
+    Examples
+    --------
+    >>> noisy_or([0.5, 0.5]), noisy_or([])
+    (0.75, 0.0)
+    """
+    return float(1 - np.prod([1 - score for score in scores]))
+
+
+def patient_score(nodules: Sequence[Nodule], strongest: int, scaling: PlattScaling | None = None) -> float | None:
+    """How malignant a patient is.
+
+    Parameters
+    ----------
+    nodules
+        All of the patient's; each counts by its nodule score times its malignancy score.
+    strongest
+        So many of them, the highest, are looked at.
+    scaling
+        Of the noisy-or, fitted to patients the networks never saw; None leaves it as it is.
+
+    Returns
+    -------
+    float or None
+        0 to 1; None without nodule.
+    """
+    if not nodules:
+        return None
+    each = sorted((n.candidate.detection_score * n.malignancy_score for n in nodules), reverse=True)
+    score = noisy_or(each[:strongest])
+    return float(scaling.apply(score)) if scaling else score

@@ -1,0 +1,102 @@
+"""Scores at given points by `segments`: what the networks say of a place, without lungs or detection.
+
+The U-Net looks at the slices round the point; what it marks nearest to the point tells which slices show the nodule.
+Where it marks nothing, the slices within 2 mm are taken.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lungsight.config import SegmentsConfig
+from lungsight.ct.volume import CTVolume
+from lungsight.detect.candidates import find_candidates
+from lungsight.detect.segment import SliceNetwork, score_slices
+from lungsight.diagnose.classify import Judges
+from lungsight.findings import Candidate, Nodule, Region
+
+__all__ = ["judge_place"]
+
+REACH_MM = 20.0
+"""Slices farther from the point are not looked at."""
+AROUND_MM = 40.0
+"""Rows and columns farther from the point are not either."""
+NEAR_MM = 5.0
+"""What the U-Net marks farther from the point is another thing."""
+ALONE_MM = 2.0
+"""Half the height that is looked at where nothing is marked."""
+
+
+def judge_place(
+    ct: CTVolume, point_zyx: NDArray[np.float64], network: SliceNetwork, judges: Judges, config: SegmentsConfig
+) -> Nodule:
+    """The nodule at one point of an upright CT.
+
+    Parameters
+    ----------
+    ct
+        Slices axial; one is enough.
+    point_zyx
+        Shape ``(3,)``, voxel index, fractional; inside the CT.
+    network
+        The U-Net.
+    judges
+        The nodule networks.
+    config
+        How marks become candidates.
+
+    Returns
+    -------
+    Nodule
+        `detection_score` is the nodule score. Its region and mask are what the U-Net marks there; where it marks
+        nothing, the region is the point's voxel and there is no mask.
+
+    Raises
+    ------
+    ValueError
+        If the point is outside the CT.
+    """
+    if not all(-0.5 <= p <= n - 0.5 for p, n in zip(point_zyx, ct.shape, strict=True)):
+        raise ValueError(f"voxel {point_zyx.round(1).tolist()} is outside the CT of {ct.shape} voxels")
+    mask = _marked(ct, point_zyx, network, config)
+    middle = np.clip(np.rint(point_zyx), 0, np.subtract(ct.shape, 1)).astype(int)
+    if mask is None:
+        half = int(ALONE_MM / ct.spacing_zyx_mm[0])
+        first, last = max(0, middle[0] - half), min(len(ct.hu) - 1, middle[0] + half)
+        z, y, x = middle.tolist()
+        region, diameter_mm = Region((z, y, x), np.ones((1, 1, 1), bool)), 0.0
+    else:
+        first, last, region = mask.start_zyx[0], mask.stop_zyx[0] - 1, mask
+        largest = mask.mask.sum((1, 2)).max()
+        diameter_mm = float(2 * np.sqrt(largest * ct.spacing_zyx_mm[1] * ct.spacing_zyx_mm[2] / np.pi))
+    candidate = Candidate(
+        location=ct.locate(np.clip(point_zyx, 0, np.subtract(ct.shape, 1))),
+        roi_diameter_mm=diameter_mm,
+        detection_score=judges.nodule_score(ct, point_zyx),
+        region=region,
+    )
+    return Nodule(candidate, judges.malignancy_score(ct, point_zyx, first, last), mask=mask)
+
+
+def _marked(
+    ct: CTVolume, point_zyx: NDArray[np.float64], network: SliceNetwork, config: SegmentsConfig
+) -> Region | None:
+    """What the U-Net marks nearest to the point, if it is near."""
+    reach_mm = (REACH_MM, AROUND_MM, AROUND_MM)
+    low = [max(0, int(p - mm / s)) for p, mm, s in zip(point_zyx, reach_mm, ct.spacing_zyx_mm, strict=True)]
+    high = [int(p + mm / s) + 1 for p, mm, s in zip(point_zyx, reach_mm, ct.spacing_zyx_mm, strict=True)]
+    near = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+    affine = ct.affine.copy()
+    affine[:3, 3] = ct.to_lps(np.array(low, np.float64))
+    part = CTVolume(ct.hu[near], affine)
+    everywhere = np.ones(part.shape, bool)
+    best, nearest_mm = None, NEAR_MM
+    for candidate in find_candidates(part, everywhere, score_slices(part, everywhere, network), config):
+        region = candidate.region
+        voxels = np.argwhere(region.mask) + region.start_zyx + low
+        apart_mm = float(np.sqrt((((voxels - point_zyx) * ct.spacing_zyx_mm) ** 2).sum(1)).min())
+        if apart_mm < nearest_mm:
+            z, y, x = (a + b for a, b in zip(region.start_zyx, low, strict=True))
+            best, nearest_mm = Region((z, y, x), region.mask), apart_mm
+    return best
