@@ -35,6 +35,10 @@ class StubSystem:
     system: str = "windows"
     asked: int = 0
 
+    @property
+    def weights_sha256(self) -> str:
+        return self.network.sha256
+
     def __call__(self, ct: CTVolume, *, progress: Callable[[str, float], None]) -> Diagnosis:
         self.asked += 1
         if int(ct.hu[0, 0, 0]) == DIES_WRITING_HU:
@@ -45,7 +49,7 @@ class StubSystem:
         how = dataclasses.replace(
             diagnosis.provenance,
             config=dataclasses.asdict(self.config),
-            weights_sha256=self.network.sha256,
+            weights_sha256=self.weights_sha256,
             version=__version__,
         )
         told = (f"cores {sorted(os.sched_getaffinity(0))}",) if int(ct.hu[0, 0, 0]) == CORES_HU else ()
