@@ -74,10 +74,10 @@ def patients_table(outcomes: Sequence[Outcome], settings: WindowsConfig) -> str:
     result = evaluate_patients(label, {o.scored.name: o.score for o in outcomes}, settings.vote_threshold)
     table = result.table
     rows = [
-        ("patients right", _share(table.accuracy)),
-        ("sensitivity", _share(table.sensitivity)),
-        ("specificity", _share(table.specificity)),
-        ("AUC", _estimate(result.auc)),
+        ("patients right", share_text(table.accuracy)),
+        ("sensitivity", share_text(table.sensitivity)),
+        ("specificity", share_text(table.specificity)),
+        ("AUC", estimate_text(result.auc)),
     ]
     return "\n".join(["| contest, 5 mm | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)])
 
@@ -90,28 +90,31 @@ def nodules_table(outcomes: Sequence[Outcome]) -> str:
     found = np.isfinite(matches.nodule_score)
     diameter = np.array([n.diameter_mm for n in matches.nodules])
     rows = [
-        ("CPM", _estimate(result.cpm)),
-        ("nodules found", _share(Proportion(int(found.sum()), len(found)))),
-        (f"nodules over {LARGE_MM:g} mm found", _share(_found(found, diameter > LARGE_MM))),
-        ("nodules of 6 to 10 mm found", _share(_found(found, (diameter > 6) & (diameter <= LARGE_MM)))),
-        ("nodules up to 6 mm found", _share(_found(found, diameter <= 6))),
+        ("CPM", estimate_text(result.cpm)),
+        ("nodules found", share_text(Proportion(int(found.sum()), len(found)))),
+        (f"nodules over {LARGE_MM:g} mm found", share_text(found_share(found, diameter > LARGE_MM))),
+        ("nodules of 6 to 10 mm found", share_text(found_share(found, (diameter > 6) & (diameter <= LARGE_MM)))),
+        ("nodules up to 6 mm found", share_text(found_share(found, diameter <= 6))),
         ("false ROIs a CT", f"{len(matches.false_score) / len(outcomes):.2f}"),
     ]
     return "\n".join(["| nodules | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)])
 
 
-def _found(found: np.ndarray, of: np.ndarray) -> Proportion:
+def found_share(found: np.ndarray, of: np.ndarray) -> Proportion:
+    """How many of some nodules were found."""
     return Proportion(int(found[of].sum()), int(of.sum()))
 
 
-def _share(share: Proportion) -> str:
+def share_text(share: Proportion) -> str:
+    """A share with its Wilson interval."""
     if not share.of:
         return "none"
     interval = share.wilson()
     return f"{share.hits / share.of:.3f} ({interval.low:.3f} to {interval.high:.3f}), {share.hits} of {share.of}"
 
 
-def _estimate(estimate: Estimate) -> str:
+def estimate_text(estimate: Estimate) -> str:
+    """A figure with its interval."""
     if estimate.value is None:
         return "none"
     return f"{estimate.value:.3f} ({estimate.low:.3f} to {estimate.high:.3f})"

@@ -1,29 +1,42 @@
-"""The trained networks of a run as functions on arrays."""
+"""The trained networks of a run: from their weights to functions on arrays, and to ONNX."""
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from recipes.segments.sheaves import OUTPUTS
 
 from lungsight.detect.segment import SliceNetwork
+from lungsight.diagnose.cuts import BLOCK_SLICES
+from lungsight.train.export_segments import export_nodule_network, export_unet, write_networks
+from lungsight.train.nodule_networks import NoduleNetwork
 from lungsight.train.unet import UNet
 
-__all__ = ["load_unet", "slice_network"]
+__all__ = ["export_fold", "load_nodule_network", "load_unet", "slice_network"]
 
 
-def load_unet(run: Path) -> UNet:
+def load_unet(fold: Path) -> UNet:
     """The finished U-Net of a fold."""
     network = UNet()
-    network.load_state_dict(torch.load(run / "unet" / "weights.pt", weights_only=True))
+    network.load_state_dict(torch.load(fold / "unet" / "weights.pt", weights_only=True))
     return network.eval()
 
 
-def slice_network(run: Path) -> SliceNetwork:
-    """The same, as it is used: fields in, scores out."""
-    network = load_unet(run).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+def load_nodule_network(fold: Path, task: str, kind: str) -> NoduleNetwork:
+    """The finished network of a fold for ``"detection"`` or ``"malignancy"``."""
+    slices, outputs = (BLOCK_SLICES, 1) if task == "detection" else (None, len(OUTPUTS))
+    network = NoduleNetwork(kind, slices, outputs)
+    network.load_state_dict(torch.load(fold / f"{task}-{kind}" / "weights.pt", weights_only=True))
+    return network.eval()
+
+
+def slice_network(fold: Path) -> SliceNetwork:
+    """The U-Net of a fold as it is used: fields in, scores out."""
+    network = load_unet(fold).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def scores(field: NDArray[np.float32]) -> NDArray[np.float32]:
         tensor = torch.from_numpy(field).contiguous(memory_format=torch.channels_last)
@@ -32,3 +45,26 @@ def slice_network(run: Path) -> SliceNetwork:
         return found
 
     return scores
+
+
+def export_fold(fold: Path, card: dict[str, object], out: Path | None = None, kind: str = "resnet") -> None:
+    """Write the three networks of a fold and their card, where none is named into the fold's own folder."""
+    networks = {
+        "unet": export_unet(load_unet(fold)),
+        **{task: export_nodule_network(load_nodule_network(fold, task, kind)) for task in ("detection", "malignancy")},
+    }
+    write_networks(out or fold, networks, card)
+
+
+def main() -> None:
+    """Export the folds that are named."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folds", type=Path, nargs="+", help="runs/segments/fold0 and so on")
+    parser.add_argument("--kind", default="resnet")
+    arguments = parser.parse_args()
+    for fold in arguments.folds:
+        export_fold(fold, {"name": f"segments, {fold.name}"}, kind=arguments.kind)
+
+
+if __name__ == "__main__":
+    main()
