@@ -106,7 +106,7 @@ def find_candidates(
 
 
 def _spots(scores: NDArray[np.float16], least: float) -> list[_Spot]:
-    shown = scores >= np.float16(least)
+    shown = scores >= max(np.float16(least), np.finfo(np.float16).smallest_subnormal)
     spots = []
     for z in np.flatnonzero(shown.any((1, 2))).tolist():
         labelled, _ = ndimage.label(shown[z], np.ones((3, 3)))
@@ -161,7 +161,10 @@ def _region(
         below = np.minimum(places.astype(np.intp), scores.shape[axis] - 2)
         share = (places - below).astype(np.float32).reshape([-1 if a == axis else 1 for a in range(3)])
         on_source = on_source.take(below, axis) * (1 - share) + on_source.take(below + 1, axis) * share
-    mask = on_source >= min(MASK_SCORE, float(on_source.max()))
+    highest = float(on_source.max())
+    # Half of the least score of a faint component is where it ends; between two source pixels nothing may be left.
+    enough = MASK_SCORE if highest >= MASK_SCORE else min(highest, float(scores[scores > 0].min()) / 2)
+    mask = on_source >= enough
     box = ndimage.find_objects(mask.astype(np.uint8))[0]
     z, y, x = (part.start + offset for part, offset in zip(box, (first, *starts), strict=True))
     return Region((z, y, x), mask[box])
