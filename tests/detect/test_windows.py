@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scipy.ndimage import map_coordinates
 
 from lungsight.ct.read import read_ct
 from lungsight.ct.volume import CTVolume
@@ -46,32 +45,6 @@ def disc(spacing_mm: tuple[float, float], centre_mm: tuple[float, float] = (61.3
     distance_mm = np.hypot(y[:, None] - centre_mm[0], x[None] - centre_mm[1])
     hu: NDArray[np.float32] = (-850 + 880 * np.clip((13.5 - distance_mm) / 3, 0, 1)).astype(np.float32)
     return hu
-
-
-@pytest.mark.parametrize("spacing_mm", SPACINGS)
-def test_a_working_slice_is_scipys_linear_interpolation(spacing_mm: tuple[float, float]) -> None:
-    hu = noise((61, 83))
-    pixel_mm = [mm if abs(mm - 0.7) <= 0.014 else 0.7 for mm in spacing_mm]
-    y, x = (
-        np.arange(int((size - 1) * mm / pixel + 1e-6) + 1) * pixel / mm
-        for size, mm, pixel in zip(hu.shape, spacing_mm, pixel_mm, strict=True)
-    )
-    seen = np.clip((hu + 1000.0) / 1500, 0, 1)
-    expected = map_coordinates(seen, np.meshgrid(y, x, indexing="ij"), order=1, mode="nearest")
-    found = working_slice(hu, spacing_mm)
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found, expected, atol=2e-6)
-
-
-@pytest.mark.parametrize(
-    ("spacing_mm", "pixel_mm"),
-    [(0.6865, 0.6865), (0.703, 0.703), (0.7135, 0.7135), (0.685, 0.7), (0.715, 0.7), (1.4, 0.7)],
-)
-def test_spacings_within_2_percent_are_taken_as_they_are(spacing_mm: float, pixel_mm: float) -> None:
-    assert working_pixel_mm(spacing_mm) == pixel_mm
-    hu = noise((60, 60))
-    taken = working_slice(hu, (spacing_mm, spacing_mm))
-    assert (taken.shape == hu.shape and np.array_equal(taken, normalise_hu(hu))) == (spacing_mm == pixel_mm)
 
 
 @pytest.mark.parametrize("spacing_mm", SPACINGS)
