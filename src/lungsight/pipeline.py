@@ -1,89 +1,37 @@
-"""The systems, each on one screen. Read this file first."""
+"""The systems, each on one screen. Read this file first; what they share stands in :mod:`lungsight.frame`."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import MappingProxyType
-from typing import Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lungsight import __version__
 from lungsight.config import Config
-from lungsight.ct.upright import Turn, turn_upright
 from lungsight.ct.volume import CTVolume
 from lungsight.detect.candidates import find_candidates
-from lungsight.detect.lungs import segment_lungs
 from lungsight.detect.rois import agree_across_slices, find_rois
 from lungsight.detect.segment import SliceNetwork, score_slices
 from lungsight.detect.windows import label_windows, score_windows
 from lungsight.diagnose.classify import Judges, judge_candidate, patient_score
-from lungsight.diagnose.measured import measure_nodules
 from lungsight.diagnose.places import judge_place
 from lungsight.diagnose.points import judge_point
 from lungsight.diagnose.scaling import PlattScaling, scaling_of
 from lungsight.diagnose.vote import malignant_share, patient_share, verdict_of
+from lungsight.diagnose.weighing import Weighing, weighing_of
 from lungsight.errors import InputError
-from lungsight.findings import Diagnosis, Nodule, Provenance
-from lungsight.runtime import Network, load_network, open_networks, shipped_weights, takes_own_pixels
+from lungsight.findings import Diagnosis, Nodule
+from lungsight.frame import Found, Pipeline, classify_with, diagnose_with
+from lungsight.runtime import Network, load_network, open_networks, sha256_of, shipped_weights, takes_own_pixels
 from lungsight.timing import Progress, StepClock
 
-__all__ = ["SYSTEMS", "Pipeline", "SegmentsPipeline", "WindowsPipeline", "load_pipeline"]
+__all__ = ["SYSTEMS", "BothPipelines", "Pipeline", "SegmentsPipeline", "WindowsPipeline", "load_pipeline"]
 
 
-class Pipeline(Protocol):
-    """A system with its networks; made by :func:`load_pipeline`, may be used for many CTs."""
-
-    @property
-    def system(self) -> str:
-        """Its name."""
-
-    @property
-    def config(self) -> Config:
-        """Every setting."""
-
-    @property
-    def weights_sha256(self) -> str:
-        """Of its networks."""
-
-    def __call__(self, ct: CTVolume, *, progress: Progress | None = None) -> Diagnosis:
-        """Diagnose one CT.
-
-        Parameters
-        ----------
-        ct
-            In any orientation; resampling to what the networks see happens inside.
-        progress
-            Told the step's name and its share done, 0 to 1.
-
-        Returns
-        -------
-        Diagnosis
-            On the CT's own grid. Without lungs it is INDETERMINATE and says so in its warnings.
-        """
-
-    def classify(self, ct: CTVolume, points_lps: ArrayLike) -> tuple[Nodule, ...]:
-        """Score given points, without lungs or detection.
-
-        Parameters
-        ----------
-        ct
-            In any orientation; from 64 x 64 pixels and one slice up.
-        points_lps
-            Shape ``(n, 3)``, patient LPS mm, inside the CT.
-
-        Returns
-        -------
-        tuple of Nodule
-            In the order of the points; ``candidate.detection_score`` is the nodule score. Empty in, empty out.
-
-        Raises
-        ------
-        ValueError
-            If a point is outside the CT, or the points are not ``(n, 3)``.
-        """
+SYSTEMS = ("windows", "segments", "both")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,44 +55,36 @@ class WindowsPipeline:
         """Of the network."""
         return self.network.sha256
 
+    @property
+    def engine(self) -> str:
+        """What runs the network."""
+        return self.network.engine
+
     def __call__(self, ct: CTVolume, *, progress: Progress | None = None) -> Diagnosis:
         """Diagnose one CT, see :class:`Pipeline`."""
-        tell = progress or (lambda _step, _share: None)
-        seconds: dict[str, float] = {}
-        settings = self.config.windows
-        turn = turn_upright(ct)
-        upright = turn.volume(ct)
+        return diagnose_with(self, self.find, ct, progress)
 
-        with StepClock("lungs", seconds, tell):
-            lungs = segment_lungs(upright, self.config.lungs)
-        with StepClock("detect", seconds, tell):
+    def find(self, upright: CTVolume, lungs: NDArray[np.bool_], clock: StepClock) -> Found:
+        """The nodules of an upright CT and the patient's score; masks and measurements come later."""
+        settings = self.config.windows
+        with clock.step("detect"):
             own_pixels = takes_own_pixels(self.network)
-            windows = score_windows(
-                upright, lungs, self.network, lambda share: tell("detect", share), own_pixels=own_pixels
-            )
+            windows = score_windows(upright, lungs, self.network, clock.share, own_pixels=own_pixels)
             windows = agree_across_slices(windows, upright.spacing_zyx_mm[0], settings.slice_reach_mm)
             rois = find_rois(upright, windows, label_windows(windows, settings.roi_score), settings)
-        with StepClock("vote", seconds, tell):
-            judged = tuple(Nodule(roi.candidate, malignant_share([roi.labels]) or 0.0) for roi in rois)
+        with clock.step("vote"):
+            nodules = tuple(Nodule(roi.candidate, malignant_share([roi.labels]) or 0.0) for roi in rois)
             score = patient_share(rois, settings.vote_roi_score)
-        with StepClock("measure", seconds, tell):
-            measured = measure_nodules(judged, upright, lungs, self.config)
-            nodules = tuple(_on_source(nodule, ct, turn) for nodule in measured)
-
-        verdict = verdict_of(score, settings.vote_threshold, searched=bool(lungs.any()))
-        provenance = _provenance(self, ct, self.network.engine, seconds)
-        return Diagnosis(verdict, score, self.system, nodules, provenance, _warnings(ct, lungs))
+        return Found(nodules, score, verdict_of(score, settings.vote_threshold, searched=bool(lungs.any())))
 
     def classify(self, ct: CTVolume, points_lps: ArrayLike) -> tuple[Nodule, ...]:
         """Score given points, see :class:`Pipeline`."""
-        turn = turn_upright(ct)
-        upright = turn.volume(ct)
+        return classify_with(self.judge, ct, points_lps)
+
+    def judge(self, upright: CTVolume, point_zyx: NDArray[np.float64]) -> Nodule:
+        """The nodule at one point of an upright CT."""
         scaling, own_pixels = scaling_of(self.network.card), takes_own_pixels(self.network)
-        nodules = (
-            judge_point(upright, point, self.network, scaling=scaling, own_pixels=own_pixels)
-            for point in _voxels(upright, points_lps)
-        )
-        return tuple(_on_source(nodule, ct, turn) for nodule in nodules)
+        return judge_point(upright, point_zyx, self.network, scaling=scaling, own_pixels=own_pixels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,38 +117,90 @@ class SegmentsPipeline:
 
     def __call__(self, ct: CTVolume, *, progress: Progress | None = None) -> Diagnosis:
         """Diagnose one CT, see :class:`Pipeline`."""
-        tell = progress or (lambda _step, _share: None)
-        seconds: dict[str, float] = {}
+        return diagnose_with(self, self.find, ct, progress)
+
+    def find(self, upright: CTVolume, lungs: NDArray[np.bool_], clock: StepClock) -> Found:
+        """The nodules of an upright CT, with masks, and the patient's score; measurements come later."""
         settings = self.config.segments
-        turn = turn_upright(ct)
-        upright = turn.volume(ct)
-
-        with StepClock("lungs", seconds, tell):
-            lungs = segment_lungs(upright, self.config.lungs)
-        with StepClock("detect", seconds, tell):
-            found = score_slices(upright, lungs, self.slices, lambda share: tell("detect", share))
-            candidates = find_candidates(upright, lungs, found, settings)
-        with StepClock("classify", seconds, tell):
-            asked = (judge_candidate(upright, each, self.judges, settings.nodule_score) for each in candidates)
-            judged = sorted((n for n in asked if n is not None), key=lambda n: -n.candidate.detection_score)
-            score = patient_score(judged, settings.strongest, self.patient_scaling)
-        with StepClock("measure", seconds, tell):
-            measured = measure_nodules(tuple(judged), upright, lungs, self.config)
-            nodules = tuple(_on_source(nodule, ct, turn) for nodule in measured)
-
+        with clock.step("segment"):
+            marked = score_slices(upright, lungs, self.slices, clock.share)
+        with clock.step("merge"):
+            candidates = find_candidates(upright, lungs, marked, settings)
+        with clock.step("classify"):
+            judged = (judge_candidate(upright, each, self.judges, settings.nodule_score) for each in candidates)
+            nodules = sorted((n for n in judged if n is not None), key=lambda n: -n.candidate.detection_score)
+            score = patient_score(nodules, settings.strongest, self.patient_scaling)
         verdict = verdict_of(score, settings.malignancy_threshold, searched=bool(lungs.any()))
-        provenance = _provenance(self, ct, self.engine, seconds)
-        return Diagnosis(verdict, score, self.system, nodules, provenance, _warnings(ct, lungs))
+        return Found(tuple(nodules), score, verdict)
 
     def classify(self, ct: CTVolume, points_lps: ArrayLike) -> tuple[Nodule, ...]:
         """Score given points, see :class:`Pipeline`."""
-        turn = turn_upright(ct)
-        upright = turn.volume(ct)
-        nodules = (
-            judge_place(upright, point, self.slices, self.judges, self.config.segments)
-            for point in _voxels(upright, points_lps)
+
+        def judge(upright: CTVolume, point_zyx: NDArray[np.float64]) -> Nodule:
+            return judge_place(upright, point_zyx, self.slices, self.judges, self.config.segments)
+
+        return classify_with(judge, ct, points_lps)
+
+
+@dataclass(frozen=True, slots=True)
+class BothPipelines:
+    """Both systems on the same CT: the nodules of `segments`, judged by both, and a score from both patients' scores.
+
+    Attributes
+    ----------
+    windows, segments
+        The two.
+    weighing
+        How the two scores become one.
+    """
+
+    windows: WindowsPipeline
+    segments: SegmentsPipeline
+    weighing: Weighing
+    system: str = "both"
+
+    @property
+    def config(self) -> Config:
+        """Every setting."""
+        return self.segments.config
+
+    @property
+    def weights_sha256(self) -> str:
+        """Of both systems' hashes, a line each, `windows` first."""
+        return sha256_of([self.windows.weights_sha256, self.segments.weights_sha256])
+
+    @property
+    def engine(self) -> str:
+        """What runs the networks."""
+        engines = dict.fromkeys((self.windows.engine, self.segments.engine))
+        return "; ".join(engines)
+
+    def __call__(self, ct: CTVolume, *, progress: Progress | None = None) -> Diagnosis:
+        """Diagnose one CT, see :class:`Pipeline`."""
+        return diagnose_with(self, self.find, ct, progress)
+
+    def find(self, upright: CTVolume, lungs: NDArray[np.bool_], clock: StepClock) -> Found:
+        """What `segments` finds, judged by both."""
+        by_windows = self.windows.find(upright, lungs, clock)
+        by_segments = self.segments.find(upright, lungs, clock)
+        with clock.step("combine"):
+            nodules = tuple(self._judged(upright, nodule) for nodule in by_segments.nodules)
+            score = self.weighing.patient(by_windows.score, by_segments.score)
+        threshold = self.config.segments.malignancy_threshold
+        return Found(nodules, score, verdict_of(score, threshold, searched=bool(lungs.any())))
+
+    def _judged(self, upright: CTVolume, nodule: Nodule) -> Nodule:
+        centre = upright.to_zyx(np.array(nodule.candidate.location.lps_mm))
+        other = self.windows.judge(upright, centre)
+        return replace(nodule, malignancy_score=self.weighing.nodule(other.malignancy_score, nodule.malignancy_score))
+
+    def classify(self, ct: CTVolume, points_lps: ArrayLike) -> tuple[Nodule, ...]:
+        """Score given points, see :class:`Pipeline`."""
+        pairs = zip(self.windows.classify(ct, points_lps), self.segments.classify(ct, points_lps), strict=True)
+        return tuple(
+            replace(two, malignancy_score=self.weighing.nodule(one.malignancy_score, two.malignancy_score))
+            for one, two in pairs
         )
-        return tuple(_on_source(nodule, ct, turn) for nodule in nodules)
 
 
 def load_pipeline(
@@ -224,7 +216,7 @@ def load_pipeline(
     Parameters
     ----------
     system
-        ``"windows"`` or ``"segments"``.
+        ``"windows"``, ``"segments"`` or ``"both"``.
     weights
         Folder of the networks and their ``card.json``; None for those that come with Lungsight.
     config
@@ -246,56 +238,30 @@ def load_pipeline(
     """
     if system not in SYSTEMS:
         raise InputError(f"system {system!r}", f"one of {', '.join(SYSTEMS)}", "Name one of these.")
-    folder, config = weights or shipped_weights(system), config or Config()
-    if system == "windows":
-        return WindowsPipeline(load_network(folder, engine=engine, precision=precision), config)
-    networks = open_networks(folder, ("unet", "detection", "malignancy"), engine=engine, precision=precision)
-    unet, detection, malignancy = networks.networks
-    return SegmentsPipeline(
-        unet.run,
-        Judges(detection.run, malignancy.run, scaling_of(networks.card)),
-        networks.sha256,
-        unet.engine,
-        config,
-        scaling_of(networks.card, "patient_scaling"),
-    )
+    config = config or Config()
+    if system == "both":
+        if weights is not None:
+            remedy = "Leave out --weights, or name one of the two systems."
+            raise InputError(f"weights in {weights} for both systems", "those that come with Lungsight", remedy)
+        one = _load_windows(shipped_weights("windows"), config, engine, precision)
+        two, card = _load_segments(shipped_weights("segments"), config, engine, precision)
+        return BothPipelines(one, two, weighing_of(card))
+    if system == "segments":
+        return _load_segments(weights or shipped_weights(system), config, engine, precision)[0]
+    return _load_windows(weights or shipped_weights(system), config, engine, precision)
 
 
-SYSTEMS = ("windows", "segments")
+def _load_windows(folder: Path, config: Config, engine: str | None, precision: str | None) -> WindowsPipeline:
+    return WindowsPipeline(load_network(folder, engine=engine, precision=precision), config)
 
 
-def _voxels(upright: CTVolume, points_lps: ArrayLike) -> NDArray[np.float64]:
-    """Points ``(n, 3)`` as voxel indices; refuses another shape."""
-    points = np.asarray(points_lps, np.float64)
-    if points.size == 0:
-        return np.zeros((0, 3))
-    if points.ndim != 2 or points.shape[1] != 3:
-        raise ValueError(f"points_lps has shape {points.shape}, expected (n, 3)")
-    return upright.to_zyx(points)
-
-
-def _provenance(pipeline: Pipeline, ct: CTVolume, engine: str, seconds: dict[str, float]) -> Provenance:
-    return Provenance(
-        series_uid=ct.series_uid,
-        version=__version__,
-        weights_sha256=pipeline.weights_sha256,
-        engine=engine,
-        config=MappingProxyType(asdict(pipeline.config)),
-        seconds=MappingProxyType(seconds),
-    )
-
-
-def _warnings(ct: CTVolume, lungs: NDArray[np.bool_]) -> tuple[str, ...]:
-    return ct.warnings if lungs.any() else (*ct.warnings, "No lung was found in the CT, so nothing was searched.")
-
-
-def _on_source(nodule: Nodule, ct: CTVolume, turn: Turn) -> Nodule:
-    """A nodule of the upright CT on the grid of the source."""
-    candidate = nodule.candidate
-    centre_zyx = turn.volume(ct).to_zyx(candidate.location.lps_mm)
-    candidate = replace(
-        candidate,
-        location=ct.locate(turn.to_source(centre_zyx)),
-        region=turn.region_to_source(candidate.region),
-    )
-    return replace(nodule, candidate=candidate, mask=nodule.mask and turn.region_to_source(nodule.mask))
+def _load_segments(
+    folder: Path, config: Config, engine: str | None, precision: str | None
+) -> tuple[SegmentsPipeline, Mapping[str, Any]]:
+    names = ("unet", "detection", "malignancy")
+    opened = open_networks(folder, names, engine=engine, precision=precision)
+    unet, detection, malignancy = opened.networks
+    judges = Judges(detection.run, malignancy.run, scaling_of(opened.card))
+    scaling = scaling_of(opened.card, "patient_scaling")
+    pipeline = SegmentsPipeline(unet.run, judges, opened.sha256, unet.engine, config, scaling)
+    return pipeline, opened.card

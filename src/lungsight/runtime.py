@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -26,6 +27,7 @@ __all__ = [
     "load_network",
     "open_network",
     "open_networks",
+    "sha256_of",
     "shipped_weights",
     "takes_own_pixels",
 ]
@@ -166,8 +168,13 @@ def open_networks(
 ) -> NetworkFolder:
     """Open several networks of a folder, one or more, see :func:`open_network`."""
     opened = tuple(open_network(folder, name, engine=engine, precision=precision) for name in names)
-    lines = "".join(f"{each.sha256}  {name}.onnx\n" for name, each in zip(names, opened, strict=True))
-    return NetworkFolder(opened, hashlib.sha256(lines.encode()).hexdigest(), opened[0].card)
+    lines = [f"{each.sha256}  {name}.onnx" for name, each in zip(names, opened, strict=True)]
+    return NetworkFolder(opened, sha256_of(lines), opened[0].card)
+
+
+def sha256_of(lines: Sequence[str]) -> str:
+    """The hash of a text of these lines."""
+    return hashlib.sha256("".join(line + "\n" for line in lines).encode()).hexdigest()
 
 
 def load_network(folder: Path, *, engine: str | None = None, precision: str | None = None) -> Network:

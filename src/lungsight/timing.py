@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 __all__ = ["Progress", "StepClock"]
 
@@ -14,17 +15,31 @@ Progress = Callable[[str, float], None]
 
 @dataclass(slots=True)
 class StepClock:
-    """Times a step, into `seconds`, and tells that it began and ended."""
+    """Times a system's steps and tells that each began, how far it is, and that it ended.
 
-    step: str
-    seconds: dict[str, float]
-    tell: Progress
-    began: float = 0.0
+    Attributes
+    ----------
+    tell
+        None: nobody is told.
+    seconds
+        Of each step that ended; of a name that came twice, together.
+    """
 
-    def __enter__(self) -> None:
-        self.tell(self.step, 0.0)
-        self.began = time.perf_counter()
+    tell: Progress | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+    _now: str = ""
 
-    def __exit__(self, *_: object) -> None:
-        self.seconds[self.step] = round(time.perf_counter() - self.began, 3)
-        self.tell(self.step, 1.0)
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Time what is done inside."""
+        self._now = name
+        self.share(0.0)
+        began = time.perf_counter()
+        yield
+        self.seconds[name] = round(self.seconds.get(name, 0.0) + time.perf_counter() - began, 3)
+        self.share(1.0)
+
+    def share(self, done: float) -> None:
+        """Tell how much of the step is done, 0 to 1."""
+        if self.tell is not None:
+            self.tell(self._now, done)
