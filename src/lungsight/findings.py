@@ -118,7 +118,7 @@ class Candidate:
         Its centre.
     roi_diameter_mm
         Diameter of the circle with the area of the region's largest slice. It is the size of the detected region,
-        not of the nodule.
+        which is larger than the nodule where windows found it, and is the nodule's mask where a U-Net drew it.
     detection_score
         0 to 1, higher is more certainly a nodule.
     region
@@ -258,7 +258,7 @@ class Provenance:
     version
         Lungsight's version.
     weights_sha256
-        SHA-256 of the network's file.
+        SHA-256 of the network's file; of several networks, that of the lines ``sha256sum`` writes of their files.
     engine
         What ran it, and in which precision.
     config

@@ -277,3 +277,21 @@ def test_roi_slices_name_the_nodules_of_each_slice() -> None:
     both = dataclasses.replace(malignant(ct), nodules=(first, second))
     assert roi_slices(both) == {2: (1,), 4: (1, 2), 6: (2,)}
     assert roi_slices(without_nodule(ct)) == {}
+
+
+def test_a_page_of_segments_speaks_of_nodules_and_their_masks() -> None:
+    ct = sample_ct()
+    of_windows = malignant(ct)
+    nodule = dataclasses.replace(of_windows.nodules[0], mask=lopsided_region())
+    config = {**of_windows.provenance.config, "segments": {"malignancy_threshold": 0.25}}
+    how = dataclasses.replace(of_windows.provenance, config=config)
+    diagnosis = dataclasses.replace(of_windows, system="segments", nodules=(nodule,), provenance=how)
+    page = page_of(diagnosis, ct)
+    assert "1 nodule was found; the patient's score is at or above the threshold of 0.25." in page.text
+    for said in ("Mask diameter", "With mask", "Mask in red, outlined in yellow", "Slices with a mask", "noisy-or"):
+        assert said in page.text
+    told = page.text + "".join(image.get("alt") or "" for image in page.all("img"))
+    assert [word for word in ("ROI", "region of interest") if word in told] == []
+    assert json.loads(page.data)["region"] == "mask"
+    nothing = dataclasses.replace(without_nodule(ct), system="segments")
+    assert "The lungs were searched and no nodule was found." in page_of(nothing, ct).text

@@ -22,6 +22,7 @@ from lungsight.report.overlay import (
     slice_mask,
 )
 from lungsight.report.pictures import crop_box, jpeg_uri, series_uris, window_table
+from lungsight.report.wording import wording_of
 
 __all__ = ["HEADLINES", "meaning_of", "render_html", "roi_slices"]
 
@@ -33,10 +34,6 @@ HEADLINES = {
 }
 """The verdict, as people are told it first."""
 
-_SCORE_MEANINGS = {
-    "windows": "The score is the share of the ROI's windows that the network labelled malignant; the patient's score "
-    "is that share over all ROIs.",
-}
 _DENSITIES = {Density.SOLID: "solid", Density.PART_SOLID: "part-solid", Density.GROUND_GLASS: "ground glass"}
 _THUMBNAIL_PX = 224
 
@@ -90,7 +87,7 @@ def render_html(diagnosis: Diagnosis, ct: CTVolume, made: datetime) -> str:
         made=made,
         headline=HEADLINES[diagnosis.verdict],
         meaning=meaning_of(diagnosis),
-        score_meaning=_SCORE_MEANINGS.get(diagnosis.system, "Higher looks more malignant."),
+        words=wording_of(diagnosis.system),
         threshold=_threshold(diagnosis),
         nodules=[_nodule(number, nodule, diagnosis, ct) for number, nodule in enumerate(diagnosis.nodules, start=1)],
         roi_slices=[slices[slice_index] for slice_index in with_roi],
@@ -112,10 +109,10 @@ def meaning_of(diagnosis: Diagnosis) -> str:
     """What the verdict means, as a sentence or two."""
     if diagnosis.verdict is Verdict.INDETERMINATE:
         return "No lung was found in this CT, so nothing could be searched. This is not a finding of health."
+    words, count = wording_of(diagnosis.system), len(diagnosis.nodules)
     if diagnosis.verdict is Verdict.NO_NODULE:
-        return "The lungs were searched and no region of interest (ROI) was found."
-    count = len(diagnosis.nodules)
-    found = "1 region of interest (ROI) was found" if count == 1 else f"{count} regions of interest (ROI) were found"
+        return f"The lungs were searched and no {words.found} was found."
+    found = f"1 {words.found} was found" if count == 1 else f"{count} {words.found_many} were found"
     threshold = _threshold(diagnosis)
     if threshold is None:
         return f"{found}."
@@ -124,8 +121,9 @@ def meaning_of(diagnosis: Diagnosis) -> str:
 
 
 def _threshold(diagnosis: Diagnosis) -> float | None:
-    section = diagnosis.provenance.config.get(diagnosis.system, {})
-    threshold = section.get("vote_threshold") if isinstance(section, Mapping) else None
+    table, setting = wording_of(diagnosis.system).threshold
+    section = diagnosis.provenance.config.get(table, {})
+    threshold = section.get(setting) if isinstance(section, Mapping) else None
     return None if threshold is None else float(threshold)
 
 

@@ -1,6 +1,6 @@
 "use strict";
 (() => {
-  const { slices } = JSON.parse(document.getElementById("series-data").textContent);
+  const { region, slices } = JSON.parse(document.getElementById("series-data").textContent);
   const byId = (id) => document.getElementById(id);
   const viewer = byId("viewer"), stage = byId("stage"), shown = byId("shown"), slider = byId("slider");
   const roiOn = byId("roi-on");
@@ -12,7 +12,7 @@
     path.setAttribute("transform", `translate(${outline.x} ${outline.y})`);
   };
 
-  // Slices with a ROI stand in the gallery; each picture is in the page once.
+  // Slices with a region stand in the gallery; each picture is in the page once.
   const pictures = slices.map((slice) => {
     if (!slice.uri) return document.querySelector(`img[data-slice="${slice.index}"]`);
     const picture = new Image();
@@ -31,7 +31,7 @@
     }
     const instance = slice.instance === null ? "" : `, instance ${slice.instance}`;
     const numbers = slice.rois.map((roi) => roi.number).join(", ");
-    const rois = numbers ? `ROI of nodule ${numbers}` : "no ROI";
+    const rois = numbers ? `${region} of nodule ${numbers}` : `no ${region}`;
     byId("where").textContent = `Slice ${slice.index}${instance}`;
     byId("where-roi").textContent = `${slice.position} · ${rois}`;
     slider.setAttribute("aria-valuetext", `slice ${slice.index}${instance}, ${rois}`);
