@@ -27,7 +27,7 @@ from lungsight.evaluate.evaluation import (
 from lungsight.evaluate.intervals import Bootstrap, ignore_progress
 from lungsight.evaluate.match import Finding, Mark, match_marks
 from lungsight.evaluate.overlap import LesionOverlap, measure_overlap
-from lungsight.evaluate.tables import PatientLabels, ScanFindings, ScanMarks, header_of
+from lungsight.evaluate.tables import PatientLabels, ScanFindings, ScanMarks, header_of, is_of_patients
 from lungsight.findings import Region
 from lungsight.regions import REGIONS_FILE, read_regions
 from lungsight.report.compared import ComparedSlice, compare_slice, most_shared_slice
@@ -77,8 +77,8 @@ def compare(
     Parameters
     ----------
     predictions
-        A folder of diagnoses (``<patient_id>/diagnosis.json`` with ``regions.npz``), a CSV ``patient_id,score``, or
-        LUNA16's CSV of marks.
+        A folder of diagnoses (``<patient_id>/diagnosis.json`` with ``regions.npz``), a CSV
+        ``patient_id,score`` (or ``id,cancer``), or LUNA16's CSV of marks.
     truth
         What :func:`~lungsight.evaluate.evaluation.evaluate_files` takes, or a dataset that
         :func:`~lungsight.train.truth.read_truth` knows. Of a dataset its labels are used and what was marked, as far as
@@ -106,9 +106,9 @@ def compare(
     patients = read_truth(truth)
     header = () if predictions.is_dir() else header_of(predictions)
     labelled = [patient for patient in patients if patient.label is not None and "seriesuid" not in header]
-    marked = [patient for patient in patients if patient.marks is not None and "patient_id" not in header]
+    marked = [patient for patient in patients if patient.marks is not None and not is_of_patients(header)]
     if not labelled and not marked:
-        lacking = "labels" if "patient_id" in header else "marked nodules" if header else "labels or marked nodules"
+        lacking = "labels" if is_of_patients(header) else "marked nodules" if header else "labels or marked nodules"
         raise InputError(
             f"{truth} without {lacking} of its {len(patients)} patients",
             f"a truth that tells what {predictions} is of",

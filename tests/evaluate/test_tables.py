@@ -43,6 +43,14 @@ def test_labels_and_scores_as_a_spreadsheet_writes_them(tmp_path: Path) -> None:
     assert (scores.score, scores.warnings) == ({"P2": 1.0, "P1": 0.25}, ())
 
 
+def test_labels_and_scores_as_the_contest_calls_them(tmp_path: Path) -> None:
+    assert read_patient_labels(table(tmp_path, "id,cancer\nP1,1\nP2,0\n")).label == {"P1": True, "P2": False}
+    assert read_patient_scores(table(tmp_path, "cancer,id\n0.25,P1\n")).score == {"P1": 0.25}
+    # A table that has both means its own columns by their own names.
+    both = table(tmp_path, "id,cancer,patient_id,score\n1,1,P1,0.5\n")
+    assert read_patient_scores(both).score == {"P1": 0.5}
+
+
 def test_no_prediction_at_all_can_be_read(tmp_path: Path) -> None:
     assert read_patient_scores(table(tmp_path, "patient_id,score\n")).score == {}
     assert read_luna16_marks(table(tmp_path, MARKS)).marks == ()
@@ -81,7 +89,7 @@ Read = Callable[[Path], object]
     [
         (read_patient_labels, "", "an empty file", "a header patient_id,label", "with its header"),
         (read_patient_labels, "patient_id,label\n", "no patients", "a row for each", "Give the table"),
-        (read_patient_labels, "id,cancer\nP1,1\n", "columns id, cancer", "patient_id, label among", "Add the header"),
+        (read_patient_labels, "id,tumour\nP1,1\n", "columns id, tumour", "patient_id, label among", "Add the header"),
         (
             read_patient_labels,
             "patient_id,label,label\nP1,1,0\n",
@@ -95,6 +103,8 @@ Read = Callable[[Path], object]
         (read_patient_labels, "patient_id,label\nP1,yes\n", "line 2, label: 'yes'", "0 .benign. or 1", "Correct"),
         (read_patient_labels, "patient_id,label\nP1\n", "line 2: 1 cells", "2, as in the header", "Correct"),
         (read_patient_labels, 'patient_id,label\n"P1,1\n', "table.csv: ", "a CSV file in UTF-8", "Give a table"),
+        (read_patient_labels, "id,cancer\nP1,2\n", "line 2: cancer is 2", "0 .benign. or 1", "Correct"),
+        (read_patient_scores, "id,cancer\nP1,-1\n", "line 2: cancer is -1", "from 0 to 1", "Map the scores"),
         (read_patient_scores, "patient_id,score\nP1,high\n", "line 2, score: 'high'", "from 0 to 1", "Correct"),
         (read_patient_scores, "patient_id,score\nP1,nan\n", "line 2, score: 'nan'", "from 0 to 1", "Correct"),
         (read_patient_scores, "patient_id,score\nP1,1.5\n", "line 2: score is 1.5", "from 0 to 1", "Map the scores"),

@@ -20,15 +20,15 @@ def evaluate(
         Path,
         typer.Argument(
             metavar="PREDICTIONS",
-            help="Folder of <patient_id>/diagnosis.json, CSV patient_id,score, or LUNA16's CSV of marks.",
+            help="Folder of <patient_id>/diagnosis.json, CSV patient_id,score or id,cancer, or LUNA16's marks.",
         ),
     ],
     truth: Annotated[
         Path,
         typer.Argument(
             metavar="TRUTH",
-            help="Dataset: CTs with masks and labels.csv, LIDC-IDRI, LUNA16, DSB2017. Or CSV patient_id,label, or "
-            "folder with LUNA16's annotations(_excluded).csv and seriesuids.csv.",
+            help="Dataset: CTs with masks and labels.csv, LIDC-IDRI, LUNA16, DSB2017. Or CSV patient_id,label or "
+            "id,cancer, or folder with LUNA16's annotations(_excluded).csv and seriesuids.csv.",
         ),
     ],
     out: Annotated[Path, typer.Option("-o", "--out", metavar="OUT", help="Folder for the result; should not exist.")],

@@ -20,6 +20,7 @@ from lungsight.evaluate.tables import (
     ScanFindings,
     ScanMarks,
     header_of,
+    is_of_patients,
     read_luna16_findings,
     read_luna16_marks,
     read_patient_labels,
@@ -131,9 +132,10 @@ def evaluate_files(
     Parameters
     ----------
     predictions
-        A folder of diagnoses (``<patient_id>/diagnosis.json``), a CSV ``patient_id,score``, or LUNA16's CSV.
+        A folder of diagnoses (``<patient_id>/diagnosis.json``), a CSV ``patient_id,score`` (or the contest's
+        ``id,cancer``), or LUNA16's CSV.
     truth
-        A CSV ``patient_id,label``, or a folder with LUNA16's annotations and list of scans.
+        A CSV ``patient_id,label`` (or ``id,cancer``), or a folder with LUNA16's annotations and list of scans.
     threshold
         Of the patients' 2 x 2 table.
     bootstrap
@@ -189,7 +191,7 @@ def read_marks(predictions: Path, progress: Callable[[str, float], None] = ignor
     """
     if predictions.is_dir():
         marks = read_diagnosis_marks(predictions, progress)
-    elif "patient_id" in header_of(predictions):
+    elif is_of_patients(header_of(predictions)):
         remedy = "Give marks in scans, or a truth with labels of patients."
         raise InputError(f"{predictions}: scores of patients", "marks in scans, as the truth is of nodules", remedy)
     else:

@@ -13,6 +13,7 @@ from lungsight.errors import InputError
 from lungsight.evaluate.match import Finding, Mark
 
 __all__ = [
+    "CONTEST_COLUMNS",
     "LUNA16_MARK_COLUMNS",
     "PATIENT_LABEL_COLUMNS",
     "PATIENT_SCORE_COLUMNS",
@@ -21,6 +22,7 @@ __all__ = [
     "ScanFindings",
     "ScanMarks",
     "header_of",
+    "is_of_patients",
     "read_luna16_findings",
     "read_luna16_marks",
     "read_patient_labels",
@@ -29,6 +31,8 @@ __all__ = [
 
 PATIENT_LABEL_COLUMNS = ("patient_id", "label")
 PATIENT_SCORE_COLUMNS = ("patient_id", "score")
+CONTEST_COLUMNS = ("id", "cancer")
+"""What the Data Science Bowl 2017 calls them, in its labels and in submissions."""
 LUNA16_MARK_COLUMNS = ("seriesuid", "coordX", "coordY", "coordZ", "probability")
 _LUNA16_FINDING_COLUMNS = ("seriesuid", "coordX", "coordY", "coordZ", "diameter_mm")
 _LUNA16_FILES = ("annotations.csv", "annotations_excluded.csv", "seriesuids.csv")
@@ -74,7 +78,7 @@ class ScanMarks:
 
 
 def read_patient_labels(path: Path) -> PatientLabels:
-    """A table ``patient_id,label`` with label 0 (benign) or 1 (malignant); other columns are ignored.
+    """A table ``patient_id,label`` (or ``id,cancer``) with label 0 (benign) or 1 (malignant); others are ignored.
 
     Raises
     ------
@@ -82,18 +86,21 @@ def read_patient_labels(path: Path) -> PatientLabels:
         If the file cannot be read, has no such columns or no row, names a patient twice, or a label is another.
     """
     label: dict[str, bool] = {}
-    for place, row in _rows(path, PATIENT_LABEL_COLUMNS):
-        number = _number(row["label"], f"{place}, label", "0 (benign) or 1 (malignant)")
+    patient, column = _columns_of_patients(path, PATIENT_LABEL_COLUMNS)
+    for place, row in _rows(path, (patient, column)):
+        number = _number(row[column], f"{place}, {column}", "0 (benign) or 1 (malignant)")
         if number not in (0, 1):
-            raise InputError(f"{place}: label is {row['label']}", "0 (benign) or 1 (malignant)", _REMEDY)
-        _add(label, row["patient_id"], number == 1, place)
+            raise InputError(f"{place}: {column} is {row[column]}", "0 (benign) or 1 (malignant)", _REMEDY)
+        _add(label, row[patient], number == 1, place)
     if not label:
         raise InputError(f"{path}: no patients", "a row for each patient", "Give the table that has the patients.")
     return PatientLabels(label)
 
 
 def read_patient_scores(path: Path) -> PatientScores:
-    """A table ``patient_id,score`` with scores from 0 to 1; other columns are ignored. It may have no row.
+    """A table ``patient_id,score`` (or ``id,cancer``) with scores from 0 to 1; other columns are ignored.
+
+    It may have no row.
 
     Raises
     ------
@@ -101,12 +108,13 @@ def read_patient_scores(path: Path) -> PatientScores:
         If the file cannot be read, has no such columns, names a patient twice, or a score is not in 0 to 1.
     """
     score: dict[str, float] = {}
-    for place, row in _rows(path, PATIENT_SCORE_COLUMNS):
-        number = _number(row["score"], f"{place}, score", "a number from 0 to 1")
+    patient, column = _columns_of_patients(path, PATIENT_SCORE_COLUMNS)
+    for place, row in _rows(path, (patient, column)):
+        number = _number(row[column], f"{place}, {column}", "a number from 0 to 1")
         if not 0 <= number <= 1:
             remedy = "Map the scores to 0 to 1, keeping their order, and try again."
-            raise InputError(f"{place}: score is {row['score']}", "a number from 0 to 1", remedy)
-        _add(score, row["patient_id"], number, place)
+            raise InputError(f"{place}: {column} is {row[column]}", "a number from 0 to 1", remedy)
+        _add(score, row[patient], number, place)
     return PatientScores(score)
 
 
@@ -171,6 +179,23 @@ def header_of(path: Path) -> tuple[str, ...]:
     for _, cells in _lines(path):
         return tuple(cells)
     return ()
+
+
+def is_of_patients(header: Sequence[str]) -> bool:
+    """Whether a table with these columns has a row for each patient.
+
+    Examples
+    --------
+    >>> is_of_patients(["patient_id", "score"]), is_of_patients(["id", "cancer"]), is_of_patients(["seriesuid"])
+    (True, True, False)
+    """
+    return "patient_id" in header or set(CONTEST_COLUMNS) <= set(header)
+
+
+def _columns_of_patients(path: Path, columns: tuple[str, str]) -> tuple[str, str]:
+    """The columns with the patient and the value: `columns`, or if the table lacks one of them the contest's."""
+    header = set(header_of(path))
+    return CONTEST_COLUMNS if set(CONTEST_COLUMNS) <= header and not set(columns) <= header else columns
 
 
 def _findings(path: Path, *, excluded: bool) -> Iterator[Finding]:
