@@ -11,7 +11,15 @@ import torch
 from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
-from lungsight.train.cases import AugmentConfig, Tiles, cut_patches, make_tile, rating_to_malignancy
+from lungsight.train.cases import (
+    AugmentConfig,
+    Motion,
+    Tiles,
+    cut_patches,
+    make_tile,
+    move_planes,
+    rating_to_malignancy,
+)
 
 STILL = AugmentConfig(shift_px=0, angles_deg=(0.0,), zoom=1, flip=0, blur=0, noise_hu=0, shift_hu=0)
 """Augmentation that changes nothing; tests switch on what they look at."""
@@ -232,6 +240,53 @@ def test_what_scanners_add(augment: AugmentConfig, least: float, most: float) ->
         assert float(off_hu.mean((1, 2, 3)).abs().max()) < 50
     else:
         assert abs(float(off_hu.mean())) < 2
+
+
+@pytest.mark.parametrize("spacing_mm", [0.7, 0.9])
+def test_a_bend_displaces_its_points_by_what_was_drawn(spacing_mm: float) -> None:
+    # Tiles that rise by 1 a row and by 1 a column tell where each pixel was taken from.
+    rows, columns = torch.meshgrid(torch.arange(128.0), torch.arange(128.0), indexing="ij")
+    planes = torch.stack([rows, columns])[None]
+    bend = 6 * torch.rand(1, 2, 5, 5, generator=generator(4)) - 3
+    still = Motion.none(1)
+    plain, bent = (move_planes(planes, torch.tensor([spacing_mm]), m, 97)[0] for m in (still, bent_by(still, bend)))
+    moved = (bent - plain) * spacing_mm / 0.7
+    torch.testing.assert_close(moved[:, ::24, ::24], bend[0], atol=1e-3, rtol=0)
+    # In between it is smooth: no pixel overtakes its neighbour.
+    assert float(bent[0].diff(dim=0).min()) > 0
+    assert float(bent[1].diff(dim=1).min()) > 0
+
+
+def bent_by(motion: Motion, bend: torch.Tensor) -> Motion:
+    return dataclasses.replace(motion, bend=bend)
+
+
+def test_a_bend_of_all_points_alike_is_a_shift() -> None:
+    planes = torch.from_numpy(noise_tiles(1, 0.7).hu)[None]
+    bend = torch.tensor([2.0, -3.0]).view(1, 2, 1, 1).expand(1, 2, 5, 5)
+    bent = move_planes(planes, torch.tensor([0.7]), bent_by(Motion.none(1), bend), 64)
+    torch.testing.assert_close(bent[0, 0], planes[0, 0, 34:98, 29:93], atol=0.1, rtol=0)
+
+
+def test_a_bend_is_at_most_what_was_asked_and_leaves_the_other_draws_alone() -> None:
+    plain, bent = (Motion.draw(64, AugmentConfig(bend_px=bend_px), generator(7)) for bend_px in (0.0, 4.0))
+    for name in ("zoom", "angle", "mirror", "shift"):
+        assert torch.equal(getattr(plain, name), getattr(bent, name))
+    assert plain.bend.shape == (64, 2, 1, 1)
+    assert not plain.bend.any()
+    assert bent.bend.shape == (64, 2, 5, 5)
+    assert 3.9 < float(bent.bend.max()) <= 4
+    assert -4 <= float(bent.bend.min()) < -3.9
+
+
+def test_a_bend_moves_pixels_and_outlines_alike() -> None:
+    tiles = tiles_of([disc(60, 70, 12) | disc(45, 50, 5)])
+    field, target, weight = cut_patches(tiles, dataclasses.replace(STILL, bend_px=5.0), generator(2))
+    still = cut_patches(tiles, STILL, generator(2))
+    assert float((field - still[0]).abs().max()) > 0.5
+    roi, learned = labels_by_loops(field[0, 0].double().numpy(), np.zeros((88, 88)), float(tiles.nodule.sum()))
+    assert np.array_equal(target[0, 2].numpy(), roi)
+    assert np.array_equal(weight[0].numpy(), learned)
 
 
 def test_the_same_seed_draws_the_same() -> None:
