@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import lungsight
-from lungsight.config import Config, WindowsConfig, config_from_toml, config_to_toml
+from lungsight.config import Config, SegmentsConfig, WindowsConfig, config_from_toml, config_to_toml
 from lungsight.errors import InputError
 
 SOURCE = Path(lungsight.__file__).parent
@@ -102,6 +102,17 @@ def test_a_whole_number_stands_for_a_float(tmp_path: Path) -> None:
         ("[lungs]\ngrid_mm = 0\n", "grid_mm is 0", "in range"),
         ("[lungs]\nclosing_mm = nan\n", r"lungs\.closing_mm = nan", "a finite number"),
         ("[lungs]\nclosing_mm = inf\n", r"lungs\.closing_mm = inf", "a finite number"),
+        ("[segments]\npixel_score = 0\n", r"pixel_score is 0", "in range"),
+        ("[segments]\npixel_score = 1.01\n", r"pixel_score is 1\.01", "in range"),
+        ("[segments]\nmerge_mm = -0.1\n", r"merge_mm is -0\.1", "in range"),
+        ("[segments]\nz_merge_mm = -0.1\n", r"z_merge_mm is -0\.1", "in range"),
+        ("[segments]\nz_merge_mm = inf\n", r"segments\.z_merge_mm = inf", "a finite number"),
+        ("[segments]\nmost_candidates = 0\n", "most_candidates is 0", "in range"),
+        ("[segments]\nmost_candidates = 10.0\n", r"segments\.most_candidates = 10\.0", "type int"),
+        ("[segments]\nstrongest = 0\n", "strongest is 0", "in range"),
+        ("[segments]\nnodule_score = -0.1\n", r"nodule_score is -0\.1", "in range"),
+        ("[segments]\nnodule_score = 1.1\n", r"nodule_score is 1\.1", "in range"),
+        ("[segments]\nmalignancy_threshold = 1.1\n", r"malignancy_threshold is 1\.1", "in range"),
         ("[windows\n", "lungsight.toml", "a TOML file"),
     ],
 )
@@ -127,11 +138,15 @@ def test_a_file_that_is_not_there_or_not_text_is_refused(tmp_path: Path) -> None
 def test_a_number_that_is_none_is_refused_by_the_class_too() -> None:
     with pytest.raises(ValueError, match="vote_threshold is nan"):
         WindowsConfig(vote_threshold=float("nan"))
+    with pytest.raises(ValueError, match="pixel_score is nan"):
+        SegmentsConfig(pixel_score=float("nan"))
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0])
 def test_the_borders_of_a_range_are_inside(value: float) -> None:
     assert WindowsConfig(vote_threshold=value).vote_threshold == value
+    assert SegmentsConfig(nodule_score=value, malignancy_threshold=value).nodule_score == value
+    assert SegmentsConfig(pixel_score=1.0, merge_mm=0.0, z_merge_mm=0.0, most_candidates=1, strongest=1).merge_mm == 0
 
 
 @pytest.mark.parametrize("section", SECTIONS, ids=lambda section: type(section).__name__)

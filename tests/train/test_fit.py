@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from lungsight.errors import CorruptFileError
 from lungsight.train.fit import FitConfig, Told, fit
-from lungsight.train.networks import PatchCNN, WindowModule
+from lungsight.train.networks import Learner, PatchCNN, WindowModule
 from refusals import refused
 
 Batch = tuple[Tensor, Tensor, Tensor]
@@ -94,7 +94,8 @@ def test_the_loss_falls_on_what_can_be_told_apart(tmp_path: Path) -> None:
     first, last = told
     assert [(one.batch, one.batches) for one in told] == [(20, 40), (40, 40)]
     assert last.loss < 0.5 * first.loss < 0.5 * 1.1  # guessing is log 3
-    assert last.accuracy > 0.9
+    assert last.measured > 0.9
+    assert last.measure == "accuracy"
     assert first.left_s > last.left_s == 0
     assert first.validation is None  # scored at checkpoints only
     assert last.validation is not None
@@ -199,6 +200,78 @@ def test_the_papers_optimizer_keeps_its_rate(tmp_path: Path) -> None:
     before = network.output.bias.detach().clone()
     after = fit(network, separable, config, tmp_path, quiet).output.bias
     torch.testing.assert_close((after - before).abs(), torch.full((3,), 1e-3), atol=1e-6, rtol=0)
+
+
+class Climber(Learner):
+    """One weight that rises by the rate with every batch, and batch normalisation of what it is shown."""
+
+    measured = "nothing"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+        self.norm = nn.BatchNorm1d(1)
+
+    def losses(self, *batch: Any, **_named: Any) -> tuple[Tensor, Tensor, Tensor]:
+        (field,) = batch
+        return 0 * self.norm(field).sum() - self.weight.sum(), torch.zeros(()), torch.ones(())
+
+
+def climb(folder: Path, batches: int, averaging: float) -> tuple[list[float], Learner, list[tuple[float, float]]]:
+    """The mean of each batch, the averaged network, and after each batch the network's weight and running mean."""
+    config = FitConfig(
+        batches=batches, optimizer="adam", schedule="constant", warm_up=0, weight_decay=0.0, averaging=averaging,
+        learning_rate=1.0, bfloat16=False,
+    )  # fmt: skip
+    network, seen = Climber(), []
+    shown = [float(number % 5) for number in range(batches)]
+
+    def next_batch(number: int, _averaged: Climber) -> tuple[Tensor]:
+        seen.append((float(network.weight.detach()), float(network.norm.get_buffer("running_mean"))))
+        return (torch.tensor([[-1.0], [1.0]]) + shown[number],)
+
+    averaged = fit(network, next_batch, config, folder, quiet)
+    next_batch(0, averaged)  # how it stands after the last
+    return shown, averaged, seen[1:]
+
+
+@pytest.mark.parametrize("averaging", [0.0, 0.5, 0.999])
+def test_weights_and_batch_statistics_are_averaged_less_at_first(averaging: float, tmp_path: Path) -> None:
+    shown, averaged, seen = climb(tmp_path, 12, averaging)
+    statistics, weights, running = 0.0, 0.0, 0.0
+    for k, (weight, running_mean) in enumerate(seen):
+        statistics = 0.9 * statistics + 0.1 * shown[k]  # torch's momentum
+        assert weight == pytest.approx(k + 1, rel=1e-4)
+        assert running_mean == pytest.approx(statistics, rel=1e-5)
+        kept = 0.0 if k == 0 else min(averaging, (1 + k) / (10 + k))
+        weights, running = kept * weights + (1 - kept) * weight, kept * running + (1 - kept) * statistics
+    state = averaged.state_dict()
+    assert float(state["weight"]) == pytest.approx(weights, rel=1e-4)
+    assert float(state["norm.running_mean"]) == pytest.approx(running, rel=1e-5)
+    # Of 12 batches the last ones rule, not the first, even where 0.999 is kept (a plain mean would be 1.06).
+    assert float(state["weight"]) > 10
+
+
+def test_batch_statistics_and_the_mean_of_weights_go_on_after_a_kill(tmp_path: Path) -> None:
+    config = dataclasses.replace(CONFIG, averaging=0.999)
+
+    def rising(number: int, _averaged: Climber) -> tuple[Tensor]:
+        return (torch.tensor([[-1.0], [2.0]]) * (1 + number),)
+
+    def until_5(number: int, averaged: Climber) -> tuple[Tensor]:
+        if number == 5:
+            raise KeyboardInterrupt
+        return rising(number, averaged)
+
+    unbroken = fit(Climber(), rising, config, tmp_path / "unbroken", quiet).state_dict()
+    with pytest.raises(KeyboardInterrupt):
+        fit(Climber(), until_5, config, tmp_path / "run", quiet)
+    resumed = fit(Climber(), rising, config, tmp_path / "run", quiet).state_dict()
+    assert_same(resumed, unbroken)
+    assert float(resumed["norm.running_var"]) > 1
+    saved = [torch.load(tmp_path / run / "checkpoint.pt", weights_only=True) for run in ("run", "unbroken")]
+    assert_same(saved[0]["averaged"], saved[1]["averaged"])
+    assert int(saved[0]["averaged"]["n_averaged"]) == 6
 
 
 def test_a_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
