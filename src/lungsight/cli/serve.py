@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lungsight.cli.options import DEFAULT_SYSTEM, SettingsOption, SystemOption, WeightsOption, settings_of
 from lungsight.cli.program import app
-from lungsight.config import Config, config_from_toml
+from lungsight.cohort.options import Options
 from lungsight.errors import InputError
 from lungsight.serve.settings import NodeSettings, Tls, Web, peer_from_text
 from lungsight.terminal import setting_help
@@ -85,10 +86,9 @@ def serve(  # noqa: PLR0913 (each option is an argument)
     tls_ca: Annotated[
         Path | None, typer.Option(metavar="PEM", help="Certificates that those of the other side are checked against.")
     ] = None,
-    system: Annotated[str, typer.Option(help="How nodules are found and judged.")] = "windows",
-    config: Annotated[
-        Path | None, typer.Option(metavar="FILE.toml", help="Settings; `lungsight config` writes the defaults.")
-    ] = None,
+    system: SystemOption = DEFAULT_SYSTEM,
+    weights: WeightsOption = None,
+    config: SettingsOption = None,
 ) -> None:
     """Be a PACS node: take CTs, diagnose each study once, send SEG, SR and pages back. Stop it with Ctrl-C."""
     try:
@@ -110,7 +110,7 @@ def serve(  # noqa: PLR0913 (each option is an argument)
         )
     except ValueError as error:
         raise InputError(str(error), "options that fit together", "See `lungsight serve --help`.") from error
-    _run(settings, system, config_from_toml(config) if config else Config())
+    _run(settings, Options(system, weights, settings_of(config, system, {})))
 
 
 @app.command()
@@ -163,7 +163,7 @@ def _tls(certificate: Path | None, key: Path | None, ca: Path | None) -> Tls | N
     return None
 
 
-def _run(settings: NodeSettings, system: str, config: Config) -> None:
+def _run(settings: NodeSettings, options: Options) -> None:
     try:
         from lungsight.serve.node import Node
     except ModuleNotFoundError as error:
@@ -179,7 +179,7 @@ def _run(settings: NodeSettings, system: str, config: Config) -> None:
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    node = Node(settings, partial(_load, system, config))
+    node = Node(settings, partial(_load, options))
     log = logging.getLogger(__name__)
     if node.receiver:
         log.info("%s listens on port %d and sends to %s", settings.aet, node.receiver.port, settings.send_to)
@@ -192,8 +192,8 @@ def _run(settings: NodeSettings, system: str, config: Config) -> None:
     node.close()
 
 
-def _load(system: str, config: Config) -> Diagnose:
+def _load(options: Options) -> Diagnose:
     """In the process that diagnoses."""
-    from lungsight.pipeline import load_pipeline
+    from lungsight.cohort.study import load_system
 
-    return load_pipeline(system, config=config)
+    return load_system(options)

@@ -8,7 +8,7 @@ from lungsight.errors import InputError
 from lungsight.train.patient import PatientTruth
 from lungsight.train.tables import read_labels
 
-__all__ = ["DSB2017_LABELS", "find_dsb2017_labels", "read_dsb2017"]
+__all__ = ["DSB2017_LABELS", "find_dsb2017_labels", "find_dsb2017_patients", "read_dsb2017"]
 
 DSB2017_LABELS = "stage1_labels.csv"
 
@@ -16,6 +16,23 @@ DSB2017_LABELS = "stage1_labels.csv"
 def find_dsb2017_labels(root: Path) -> Path | None:
     """The table of labels, in the folder or beside it; None if there is none."""
     return next((path for path in (root / DSB2017_LABELS, root.parent / DSB2017_LABELS) if path.is_file()), None)
+
+
+def find_dsb2017_patients(root: Path) -> dict[str, Path]:
+    """Each patient's folder by the patient's name, in the order of the names; no label is asked for.
+
+    Raises
+    ------
+    InputError
+        If `root` is no folder, or holds none.
+    """
+    if not root.is_dir():
+        found = f"{root}, which is no folder"
+        raise InputError(found, "<patient_id>/*.dcm in a folder", "Unpack the contest's archive and name its folder.")
+    folders = _patient_folders(root)
+    if not folders:
+        raise InputError(f"no patient's folder in {root}", "<patient_id>/*.dcm", "Name the folder that holds them.")
+    return folders
 
 
 def read_dsb2017(root: Path) -> tuple[PatientTruth, ...]:
@@ -51,7 +68,7 @@ def read_dsb2017(root: Path) -> tuple[PatientTruth, ...]:
             "Unpack the stage 1 archive and put the table of labels into the same folder.",
         )
     labels = read_labels(table, "id", "cancer")
-    folders = {path.name: path for path in sorted(root.iterdir()) if path.is_dir() and not path.name.startswith(".")}
+    folders = _patient_folders(root)
     absent = sorted(set(labels) - set(folders))
     if absent:
         raise InputError(
@@ -60,3 +77,7 @@ def read_dsb2017(root: Path) -> tuple[PatientTruth, ...]:
             "Unpack the whole archive, or take the absent patients out of the table.",
         )
     return tuple(PatientTruth(name, folder, label=labels.get(name)) for name, folder in folders.items())
+
+
+def _patient_folders(root: Path) -> dict[str, Path]:
+    return {path.name: path for path in sorted(root.iterdir()) if path.is_dir() and not path.name.startswith(".")}
