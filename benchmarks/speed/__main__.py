@@ -19,7 +19,8 @@ turns; a first round does not count.
 
 With it: a plain matrix product, the FLOP of row 4 and how fast they were done, growth with the number of slices
 (:mod:`benchmarks.speed.growth`), and training (:mod:`benchmarks.speed.training`). Run it on a machine that does nothing
-else; `--rounds 1 --growth 30 60 --growth-rounds 1` only tries it out. PyTorch uses as many threads as there are cores.
+else, with 1 GB free for temporary files; `--rounds 1 --growth 30 60 --growth-rounds 1` only tries it out. PyTorch uses
+as many threads as there are cores.
 """
 
 from __future__ import annotations
@@ -85,8 +86,8 @@ def pytorch_measures(fields: list[torch.Tensor], block: tuple[int, int, int]) ->
     return measures
 
 
-def program_measures(sources: dict[int, Path], out: Path, warm: WarmProcess) -> tuple[dict[str, Measure], str]:
-    """Rows 4 and 6, and why there is no row 6; empty if there is."""
+def program_measures(sources: dict[int, Path], out: Path, warm: WarmProcess) -> dict[str, Measure]:
+    """Rows 4 and 6; without 6 if the command refuses the system, which is printed."""
     measures: dict[str, Measure] = {}
     for count, source in sources.items():
         measures[f"end to end, {count} slices"] = partial(diagnose, source, out / "windows")
@@ -94,15 +95,14 @@ def program_measures(sources: dict[int, Path], out: Path, warm: WarmProcess) -> 
     try:
         diagnose(next(reversed(sources.values())), out / "segments", "segments")
     except NotAvailableError as error:
-        return measures, f"not available: {error}"
+        print(f"no row 6: {error}", flush=True)
+        return measures
     for count, source in sources.items():
         measures[f"segments, {count} slices"] = partial(diagnose, source, out / "segments", "segments")
-    return measures, ""
+    return measures
 
 
-def table_rows(
-    cts: tuple[CTVolume, CTVolume], measures: dict[str, Measure], block: tuple[int, int, int], no_segments: str
-) -> list[Row]:
+def table_rows(cts: tuple[CTVolume, CTVolume], measures: dict[str, Measure], block: tuple[int, int, int]) -> list[Row]:
     """What the first table shows of all that is measured."""
     first, second = slices = len(cts[0].hu), len(cts[1].hu)
     blocks = (retinanet.blocks_in(cts[0], block), retinanet.blocks_in(cts[1], block))
@@ -110,8 +110,9 @@ def table_rows(
     def each_slice(name: str, key: str) -> Row:
         return Row(name, (key, key), slices, absent="" if key in measures else "not installed")
 
-    def each_ct(name: str, key: str, absent: str = "") -> Row:
-        return Row(name, (f"{key}, {first} slices", f"{key}, {second} slices"), absent=absent)
+    def each_ct(name: str, key: str) -> Row:
+        keys = (f"{key}, {first} slices", f"{key}, {second} slices")
+        return Row(name, keys, absent="" if keys[0] in measures else "not available")
 
     return [
         each_slice("1. window by window, PyTorch float32", "a slice, window by window"),
@@ -121,7 +122,7 @@ def table_rows(
         each_ct("4. the same in a warm process", "warm"),
         Row("5. 3D RetinaNet's arithmetic, float32", (_BLOCK + "float32",) * 2, blocks),
         Row("5. 3D RetinaNet's arithmetic, bfloat16", (_BLOCK + "bfloat16",) * 2, blocks),
-        each_ct("6. `lungsight diagnose --system segments`", "segments", no_segments),
+        each_ct("6. `lungsight diagnose --system segments`", "segments"),
     ]
 
 
@@ -131,7 +132,9 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("ct", type=Path, help="the demo CT's folder")
     parser.add_argument("--out", type=Path, required=True, help="folder for speed.md, speed.json and growth.png")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--growth", type=int, nargs="*", default=GROWTH, help="numbers of slices; none: left out")
+    parser.add_argument(
+        "--growth", type=int, nargs="*", default=GROWTH, help="numbers of slices, two or more; none: left out"
+    )
     parser.add_argument("--growth-rounds", type=int, default=3)
     parser.add_argument(
         "--block", type=int, nargs=3, default=retinanet.BLOCK_XYZ, help="voxels x y z of row 5, multiples of 16 16 8"
@@ -159,7 +162,7 @@ def main() -> None:
         folder = Path(name)
         sources = {len(ct.hu): asked.ct, len(thick.hu): write_dicom(thick, folder / "thick")}
         warm = open_until_done.enter_context(WarmProcess(folder / "warm"))
-        ours, no_segments = program_measures(sources, folder, warm)
+        ours = program_measures(sources, folder, warm)
         cases = training.cases_of(cts[0])
         measures = pytorch_measures(fields, block) | ours
         measures["training, ours"] = training.ours(cases, TRAINING_BATCHES)
@@ -167,7 +170,7 @@ def main() -> None:
         samples = in_turns(measures, asked.rounds, tell)
         told["engine"] = engine_of(folder / "windows")
     growth = measure_growth(ct, asked.growth, asked.growth_rounds, tell) if asked.growth else None
-    rows = table_rows(cts, measures, block, no_segments)
+    rows = table_rows(cts, measures, block)
     flop = retinanet.block_flop(block)
     measured = Measured(
         rows=rows,

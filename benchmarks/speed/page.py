@@ -111,7 +111,7 @@ def _scaled(measured: Measured, row: Row, k: int) -> Figure:
 
 
 def _ratio(times: float) -> str:
-    return f"{times:.0f}" if times >= 10 else f"{times:.1f}"
+    return f"{times:.0f}" if times >= 10 else f"{times:.2g}"
 
 
 def _steps(measured: Measured) -> list[str]:
