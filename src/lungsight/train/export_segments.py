@@ -60,6 +60,8 @@ def _export(network: nn.Module, example: Tensor, free_in: dict[int, str], free_o
     with warnings.catch_warnings():
         # The newer exporter writes more nodes for the same network and takes a minute for it.
         warnings.simplefilter("ignore", DeprecationWarning)
+        # Uneven padding is left to the engines to fold.
+        warnings.filterwarnings("ignore", "Constant folding - Only steps=1", UserWarning)
         torch.onnx.export(
             network.eval(),
             (example.contiguous(),),

