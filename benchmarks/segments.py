@@ -11,18 +11,21 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from benchmarks.contest import LARGE_MM, estimate_text, found_share, share_text
 from benchmarks.segments_patients import SETS, Judged, read_judged
 from numpy.typing import NDArray
 from recipes.windows.train import FOLDS
+from sklearn.linear_model import LogisticRegression
 
 from lungsight.config import SegmentsConfig
 from lungsight.diagnose.classify import noisy_or
+from lungsight.diagnose.scaling import logit_of
 from lungsight.evaluate.froc import froc
 from lungsight.evaluate.intervals import Proportion
 from lungsight.evaluate.match import Finding, Mark, match_marks
@@ -57,21 +60,38 @@ def scaled_scores(patients: Sequence[Judged], config: SegmentsConfig) -> tuple[N
     return scaled, asdict(fit_platt(label, raw))
 
 
-def patients_table(patients: Sequence[Judged], config: SegmentsConfig) -> str:
-    """Patients told apart."""
-    scaled, scaling = scaled_scores(patients, config)
+def weighed_scores(
+    patients: Sequence[Judged], segments: NDArray[np.float64], windows: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], dict[str, float]]:
+    """Each patient's score of both systems as fitted to the other folds, and the weights fitted to all."""
+    label = np.array([p.label == 1 for p in patients])
+    fold = np.array([p.fold for p in patients])
+    logits = np.stack([logit_of(windows), logit_of(segments)], 1)
+    both = np.zeros(len(label))
+    for k in np.unique(fold):
+        fitted = LogisticRegression().fit(logits[fold != k], label[fold != k])
+        both[fold == k] = fitted.predict_proba(logits[fold == k])[:, 1]
+    fitted = LogisticRegression().fit(logits, label)
+    (w, s), intercept = fitted.coef_[0], fitted.intercept_[0]
+    return both, {"windows": float(w), "segments": float(s), "intercept": float(intercept)}
+
+
+def patients_table(patients: Sequence[Judged], scores: Mapping[str, NDArray[np.float64]], threshold: float) -> str:
+    """Patients told apart, by each system."""
     label = {p.name: p.label == 1 for p in patients}
-    scores = {p.name: float(s) for p, s in zip(patients, scaled, strict=True)}
-    result = evaluate_patients(label, scores, config.malignancy_threshold)
-    table = result.table
+    results = []
+    for each in scores.values():
+        named = {p.name: float(s) for p, s in zip(patients, each, strict=True)}
+        results.append(evaluate_patients(label, named, threshold))
     rows = [
-        ("patients right", share_text(table.accuracy)),
-        ("sensitivity", share_text(table.sensitivity)),
-        ("specificity", share_text(table.specificity)),
-        ("AUC", estimate_text(result.auc)),
-        ("scaling fitted to all", json.dumps(scaling)),
+        ("patients right", [share_text(r.table.accuracy) for r in results]),
+        ("sensitivity", [share_text(r.table.sensitivity) for r in results]),
+        ("specificity", [share_text(r.table.specificity) for r in results]),
+        ("AUC", [estimate_text(r.auc) for r in results]),
+        ("calibration error (ECE)", [f"{r.calibration.expected_calibration_error or 0:.3f}" for r in results]),
     ]
-    return "\n".join(["| patients, 5 mm | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)])
+    head = [f"| patients, 5 mm | {' | '.join(scores)} |", "|---" * (1 + len(scores)) + "|"]
+    return "\n".join([*head, *(f"| {name} | {' | '.join(values)} |" for name, values in rows)])
 
 
 def nodules_table(patients: Sequence[Judged], config: SegmentsConfig) -> str:
@@ -95,10 +115,28 @@ def nodules_table(patients: Sequence[Judged], config: SegmentsConfig) -> str:
     return "\n".join(["| nodules | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)])
 
 
+def _contest(patients: Sequence[Judged], config: SegmentsConfig, windows: Path | None, out: Path | None) -> str:
+    """The table of the contest; what was fitted goes into a file."""
+    scaled, scaling = scaled_scores(patients, config)
+    scores = {"`segments`": scaled}
+    fitted: dict[str, Any] = {"patient_scaling": scaling, "both": {}}
+    if windows is not None:
+        by_name = json.loads(windows.read_text("utf-8"))
+        by_windows = np.array([by_name[p.name] for p in patients])
+        both, weights = weighed_scores(patients, scaled, by_windows)
+        scores = {"`windows`": by_windows, **scores, "both": both}
+        fitted["both"] = {"patients": weights}
+    if out is not None:
+        out.write_text(json.dumps(fitted, indent=1) + "\n", "utf-8")
+    return patients_table(patients, scores, config.malignancy_threshold)
+
+
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kept", type=Path, default=Path("runs/judged"))
+    parser.add_argument("--windows", type=Path, help="scores of `windows`: benchmarks.contest --scores")
+    parser.add_argument("--out", type=Path, help="file for what was fitted: runs/segments/patients.json")
     parser.add_argument("--folds", type=int, nargs="*", default=list(range(FOLDS)))
     a = parser.parse_args()
     config = SegmentsConfig()
@@ -108,7 +146,7 @@ def main() -> None:
         if patients:
             print(f"{name}: {len(patients)} virtual patients\n")
             if name == "contest":
-                print(patients_table(patients, config) + "\n")
+                print(_contest(patients, config, a.windows, a.out) + "\n")
             print(nodules_table(patients, config) + "\n")
 
 

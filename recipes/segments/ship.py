@@ -79,7 +79,7 @@ def make_card(figures: dict[str, Any], patients: dict[str, Any], kind: str) -> d
         "figures": {key: figures[key] for key in ("nodules_exact_hu", "nodules_all", "outlines")},
         "limits": (
             "Trained on CTs of adults with slices of 0.6 to 3 mm; the detection network mostly on nodules that were set "
-            "into lungs, of seven or nine hosts. Research use only, not a medical device."
+            "into the lungs of nine hosts. Research use only, not a medical device."
         ),
         "licence": "Apache-2.0",
     }
