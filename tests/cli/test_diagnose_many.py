@@ -120,11 +120,13 @@ def test_every_option_arrives(
     monkeypatch.setattr("lungsight.cohort.run.diagnose_cohort", cohort)
     monkeypatch.setattr("lungsight.cohort.workers._usable_cores", lambda: [0, 1])
     named = {"--jobs": "3", "--engine": "e", "--precision": "p", "--system": "s", "--weights": "w"}
-    words = ["--no-report", "--dicom", "--resume", *itertools.chain(*named.items())]
+    words = ["--no-report", "--dicom", "--resume", "--save-nodules", *itertools.chain(*named.items())]
     code, _, error = run(scans / "ann", scans / "bob", "-o", tmp_path / "out", *words)
     assert (code, asked["jobs"], asked["out"]) == (0, 2, tmp_path / "out")
     assert error == "warning: 2 jobs: there are no more cores, or CTs.\n"
-    assert asked["options"] == Options("s", Path("w"), Config(), "e", "p", page=False, dicom=True, resume=True)
+    assert asked["options"] == Options(
+        "s", Path("w"), Config(), "e", "p", page=False, dicom=True, resume=True, save_nodules=True
+    )
     run(scans / "ann", "-o", tmp_path / "one", "--engine", "e", "--precision", "p", "--weights", "w")
     assert loaded == [{"system": "windows", "weights": Path("w"), "config": Config(), "engine": "e", "precision": "p"}]
 

@@ -78,6 +78,9 @@ def diagnose(  # noqa: PLR0913 - each is an option
     dicom: Annotated[
         bool, typer.Option("--dicom", help="Also write DICOM SEG, SR and pages for a PACS into OUT/dicom.")
     ] = False,
+    save_nodules: Annotated[
+        bool, typer.Option("--save-nodules", help="Also cut every nodule out of the CT, as NIfTI and PNG: OUT/nodules.")
+    ] = False,
     report: Annotated[
         bool,
         typer.Option(
@@ -111,6 +114,7 @@ def diagnose(  # noqa: PLR0913 - each is an option
         dicom=dicom,
         overwrite=overwrite,
         resume=resume,
+        save_nodules=save_nodules,
     )
     of_one = {"--series": series, "--patient": patient, "--prior": prior}
     of_many = {"--jobs": jobs > 1, "--resume": resume}

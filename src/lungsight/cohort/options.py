@@ -33,6 +33,8 @@ class Options:
         Whether to write what people read: the page and its pictures.
     dicom
         Whether to write DICOM SEG, SR and pages.
+    save_nodules
+        Whether to cut every nodule out of the CT and write it.
     overwrite
         Replace an earlier result.
     resume
@@ -48,6 +50,7 @@ class Options:
     dicom: bool = False
     overwrite: bool = False
     resume: bool = False
+    save_nodules: bool = False
 
 
 @dataclass(frozen=True, slots=True)

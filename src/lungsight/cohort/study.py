@@ -24,6 +24,7 @@ from lungsight.guidelines.patient import Patient
 from lungsight.pipeline import Pipeline
 from lungsight.regions import REGIONS_FILE
 from lungsight.report.lines import diagnosis_line
+from lungsight.report.nodules import nodule_files
 from lungsight.report.page import DIAGNOSIS_FILE, PAGE_FILE, check_report_folder, write_report
 
 __all__ = ["attempt_study", "diagnose_study", "is_done", "load_system"]
@@ -97,7 +98,9 @@ def diagnose_study(study: Study, pipeline: Pipeline, options: Options, progress:
         diagnosis = warn_without_seg(diagnosis)
     progress("report", 0.0)
     dicom_source = study.source if options.dicom else None
-    written = write_report(diagnosis, ct, study.folder, overwrite, dicom_source, page=options.page)
+    written = write_report(
+        diagnosis, ct, study.folder, overwrite, dicom_source, page=options.page, save_nodules=options.save_nodules
+    )
     progress("report", 1.0)
     return diagnosis, written
 
@@ -141,6 +144,7 @@ def is_done(folder: Path, pipeline: Pipeline, options: Options) -> bool:
         record = json.loads((folder / DIAGNOSIS_FILE).read_text("utf-8"))
         how = record["provenance"]
         found = (record["system"], how["weights_sha256"], how["config"], how["version"])
+        wanted += nodule_files(len(record["nodules"])) if options.save_nodules else []
     except (OSError, ValueError, KeyError, TypeError):
         return False
     return found == _identity(pipeline) and all((folder / name).is_file() for name in wanted)

@@ -14,6 +14,7 @@ from lungsight.ct.volume import CTVolume
 from lungsight.findings import Diagnosis
 from lungsight.regions import REGIONS_FILE, SavedRegions, write_regions
 from lungsight.report.document import render_html, roi_slices
+from lungsight.report.nodules import NODULE_FILES, NODULES_FOLDER, write_nodules
 from lungsight.report.overlay import roi_picture, slice_mask
 from lungsight.report.record import diagnosis_to_json
 from lungsight.report.staging import check_folder, staged_folder
@@ -21,7 +22,9 @@ from lungsight.report.staging import check_folder, staged_folder
 __all__ = ["DIAGNOSIS_FILE", "PAGE_FILE", "check_report_folder", "write_report"]
 
 DIAGNOSIS_FILE, PAGE_FILE = "diagnosis.json", "report.html"
-_OWNED = re.compile(r"diagnosis\.json|regions\.npz|report\.html|overlays/slice_\d+\.png|dicom/(?:seg|sr|page_\d+)\.dcm")
+_OWNED = re.compile(
+    r"diagnosis\.json|regions\.npz|report\.html|overlays/slice_\d+\.png|dicom/(?:seg|sr|page_\d+)\.dcm|" + NODULE_FILES
+)
 _PNG_LEVEL = 3  # a third of the default's time for a tenth more bytes
 
 
@@ -44,6 +47,7 @@ def write_report(
     dicom_source: str | Path | None = None,
     *,
     page: bool = True,
+    save_nodules: bool = False,
 ) -> Path:
     """Write ``report.html`` and ``overlays/`` for people, ``diagnosis.json`` and ``regions.npz`` for machines.
 
@@ -65,6 +69,8 @@ def write_report(
         The DICOM files that `ct` was read from: ``dicom/`` then holds SEG, SR and pages for a PACS. None writes none.
     page
         False leaves ``report.html`` and ``overlays/`` out.
+    save_nodules
+        Also write ``nodules/``: each nodule cut out of the CT (:func:`lungsight.report.nodules.write_nodules`).
 
     Returns
     -------
@@ -106,6 +112,8 @@ def write_report(
         if page:
             (staged / PAGE_FILE).write_text(render_html(diagnosis, ct, datetime.now().astimezone()), "utf-8")
             _write_overlays(diagnosis, ct, staged / "overlays")
+        if save_nodules:
+            write_nodules(diagnosis, ct, staged / NODULES_FOLDER)
         if dicom_source is not None:
             from lungsight.report.dicom import write_dicom  # noqa: PLC0415 - highdicom takes a second
 
