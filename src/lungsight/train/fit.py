@@ -33,12 +33,14 @@ class Told:
     ----------
     batch, batches
         Done, and in all.
-    loss, accuracy
+    loss, measured
         Mean over the batches since this was told last.
+    measure
+        Name of what is measured beside the loss, see :class:`~lungsight.train.networks.Learner`.
     left_s
         About how long it will still take.
     validation
-        Loss and accuracy of the averaged network on the patients kept aside, where they were scored.
+        Both of the averaged network on the patients kept aside, where they were scored.
     checkpoint
         Whether a checkpoint follows.
     """
@@ -46,7 +48,8 @@ class Told:
     batch: int
     batches: int
     loss: float
-    accuracy: float
+    measured: float
+    measure: str
     left_s: float
     validation: tuple[float, float] | None = None
     checkpoint: bool = False
@@ -130,8 +133,8 @@ def fit(
         if at_checkpoint or done % config.tell_every == 0:
             scored = _validate(shown, validation(), config) if at_checkpoint else None
             left_s = (time.monotonic() - since) / (done - first) * (config.batches - done)
-            loss, accuracy = torch.stack(sums).mean(0).tolist()
-            tell(Told(done, config.batches, loss, accuracy, left_s, scored, at_checkpoint))
+            loss, measured = torch.stack(sums).mean(0).tolist()
+            tell(Told(done, config.batches, loss, measured, network.measured, left_s, scored, at_checkpoint))
             sums = []
         if at_checkpoint:
             if done // config.checkpoint_every % config.keep_every == 0 and not last:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from lungsight.train.fit import Told
 
-__all__ = ["Journal"]
+__all__ = ["Journal", "duration"]
 
 
 class Journal:
@@ -45,17 +45,17 @@ class Journal:
 
     def _note(self, number: int, told: Told) -> None:
         name = f"stage {number + 1}/{len(self._batches)}: " if len(self._batches) > 1 else ""
-        line = f"{name}batch {told.batch}/{told.batches}, loss {told.loss:.3f}, accuracy {told.accuracy:.3f}"
+        line = f"{name}batch {told.batch}/{told.batches}, loss {told.loss:.3f}, {told.measure} {told.measured:.3f}"
         if told.validation:
-            line += f", validation loss {told.validation[0]:.3f}, accuracy {told.validation[1]:.3f}"
-        self._say(f"{line}, {_duration(told.left_s)} left{' in this stage' if name else ''}")
+            line += f", validation loss {told.validation[0]:.3f}, {told.measure} {told.validation[1]:.3f}"
+        self._say(f"{line}, {duration(told.left_s)} left{' in this stage' if name else ''}")
         # Batches of the stages before are counted too.
         at = sum(self._batches[:number]) + told.batch
         if any(record["at"] == at for record in self.records):
             return
-        record = {"stage": number + 1, "batch": told.batch, "at": at, "loss": told.loss, "accuracy": told.accuracy}
+        record = {"stage": number + 1, "batch": told.batch, "at": at, "loss": told.loss, told.measure: told.measured}
         if told.validation:
-            record |= {"validation_loss": told.validation[0], "validation_accuracy": told.validation[1]}
+            record |= {"validation_loss": told.validation[0], f"validation_{told.measure}": told.validation[1]}
         self.records.append(record)
         with self._log.open("a", encoding="utf-8") as log:
             log.write(json.dumps(record) + "\n")
@@ -68,8 +68,11 @@ class Journal:
             self._draw()
 
     def _draw(self) -> None:
-        figure = Figure(figsize=(10, 4), layout="constrained")
-        for axes, what in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
+        # Networks of different stages may measure different things beside the loss.
+        keys = dict.fromkeys(key for record in self.records for key in record if not key.startswith("validation_"))
+        shown = [key for key in keys if key not in ("stage", "batch", "at")]
+        figure = Figure(figsize=(5 * len(shown), 4), layout="constrained")
+        for axes, what in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
             for key, name in ((what, "training"), (f"validation_{what}", "patients kept aside")):
                 points = [(record["at"], record[key]) for record in self.records if key in record]
                 if points:
@@ -111,8 +114,14 @@ def _tensorboard(folder: Path) -> Any:
     return SummaryWriter(str(folder))
 
 
-def _duration(seconds: float) -> str:
-    """Examples: 40 s, 12 min, 3.5 h."""
+def duration(seconds: float) -> str:
+    """A time as people say it.
+
+    Examples
+    --------
+    >>> duration(40), duration(720), duration(12600)
+    ('40 s', '12 min', '3.5 h')
+    """
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
