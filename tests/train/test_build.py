@@ -65,6 +65,32 @@ def test_tiles_show_the_nodules_and_nothing_else(cases: Cases, dataset: Path) ->
     assert np.allclose(nodules.spacing_mm, SPACING_MM[1])
 
 
+def test_what_is_told_of_a_nodule_is_where_the_ct_shows_it(cases: Cases, dataset: Path) -> None:
+    drawn = cases.nodules_of(EVERYONE)
+    assert drawn.z_mm is not None
+    assert drawn.at_px is not None
+    for number, (told, patient) in enumerate(zip(cases.nodules, read_truth(dataset), strict=True)):
+        ct = read_patient_ct(patient)
+        (nodule,) = read_ct_truth(patient, ct).nodules or ()
+        assert nodule.region is not None
+        kept = cases.ct(told["ct"])
+        assert np.array_equal(kept.hu, ct.hu)
+        assert kept.spacing_zyx_mm == pytest.approx(ct.spacing_zyx_mm)
+        centre = np.argwhere(nodule.region.mask).mean(0) + nodule.region.start_zyx
+        assert told["centre_zyx"] == pytest.approx(centre)
+        assert told["slices"] == list(range(nodule.region.start_zyx[0], nodule.region.stop_zyx[0]))
+        assert told["diameter_mm"] == pytest.approx(24 + 2 * number, rel=0.1)
+        assert told["ratings"] == []
+        # A tile's middle is the pixel it was cut round.
+        k = np.flatnonzero(drawn.nodule == number)
+        hu, _, _ = drawn.read(k)
+        assert hu[:, 64, 64].tolist() == [
+            ct.hu[z, y, x] for z, (y, x) in zip(told["slices"], told["places"], strict=True)
+        ]
+        assert np.diff(drawn.z_mm[k]) == pytest.approx(SPACING_MM[0])
+        assert drawn.at_px[k].tolist() == told["places"]
+
+
 def test_lung_cases_are_the_ct_itself(cases: Cases, dataset: Path) -> None:
     lungs = cases.lungs_of(frozenset({"patient1"}))
     assert len(lungs) == 1

@@ -207,3 +207,29 @@ def test_false_alarms_are_drawn_and_go_into_the_checkpoint() -> None:
     again.lungs.load_state_dict(mined.lungs.state_dict())
     assert all(torch.equal(a, b) for a, b in zip(again.draw(3), batch, strict=True))
     assert not torch.equal(new().draw(3)[0], batch[0])
+
+
+def test_tiles_of_a_thick_slice_are_laid_on_each_other() -> None:
+    """Tile k of a nodule is cut round (60 + 2 k, 50 - k) and shows a bright spot at (64, 48) of the slice."""
+    at_px = np.array([(60 + 2 * k, 50 - k) for k in range(4)])
+
+    def spots(k: NDArray[np.intp]) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
+        hu = np.zeros((len(k), 128, 128), np.float32)
+        for plane, (row, column) in zip(hu, at_px[k], strict=True):
+            plane[64 + 64 - row, 64 + 48 - column] = 1000
+        return hu, (hu > 0).astype(np.float32), hu > 0
+
+    known = NoduleCases(
+        read=spots,
+        spacing_mm=np.full(4, 0.7, np.float32),
+        nodule=np.zeros(4, np.intp),
+        target=np.ones((1, 2), np.float32),
+        chance=np.ones(1),
+        z_mm=np.arange(4.0),
+        at_px=at_px,
+    )
+    thick = SliceDraw(side_px=32, nodules=8, lungs=0, thick=1.0, thick_mm=99.0)
+    _, target, _ = SliceDrawer(known, (), thick, None, (1,)).draw(0)
+    # Whatever the thickness, each pixel shows one place: the spot stays one and whole.
+    assert torch.allclose(target.sum((1, 2, 3)), torch.ones(8))
+    assert torch.allclose(target.amax((1, 2, 3)), torch.ones(8))

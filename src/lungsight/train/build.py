@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,30 +24,41 @@ from lungsight.train.grid import NEITHER, label_windows_of_slice
 from lungsight.train.marks import KnownNodule, UprightMarks, mark_upright
 from lungsight.train.mining import lung_windows
 from lungsight.train.patient import MaskMarks, PatientTruth, PointMarks
-from lungsight.train.recipe import Recipe
 from lungsight.train.store import CASES_TABLE, Cases, open_cases
 from lungsight.train.truth import read_ct_truth, read_patient_ct
 
-__all__ = ["DEMO_PATIENT", "build_cases", "fingerprint"]
+__all__ = ["DEMO_PATIENT", "CaseSettings", "build_cases", "fingerprint"]
 
 DEMO_PATIENT = "LIDC-IDRI-0001"
 """No network is trained on the patient of the demo."""
-_FORMAT = 1
+_FORMAT = 2
 
 
-def fingerprint(patients: Sequence[PatientTruth], recipe: Recipe) -> str:
+class CaseSettings(Protocol):
+    """What of a recipe cases are made by; see :class:`~lungsight.train.recipe.Recipe`."""
+
+    @property
+    def pixel(self) -> str:
+        """``"working"`` or ``"native"``."""
+
+    @property
+    def labels(self) -> str:
+        """``"soft"`` or ``"hard"``."""
+
+
+def fingerprint(patients: Sequence[PatientTruth], settings: CaseSettings) -> str:
     """A hash of all that cases are made from: the recipe's pixel and labels, and the dataset's files by size."""
     listed = [
         (p.patient_id, p.series_uid, p.label, type(p.marks).__name__, _size(p.ct_path), _size(_mask_path(p)))
         for p in patients
     ]
-    made_from = [_FORMAT, recipe.pixel, recipe.labels, asdict(LungsConfig()), listed]
+    made_from = [_FORMAT, settings.pixel, settings.labels, asdict(LungsConfig()), listed]
     return hashlib.sha256(json.dumps(made_from).encode()).hexdigest()
 
 
 def build_cases(
     patients: Sequence[PatientTruth],
-    recipe: Recipe,
+    settings: CaseSettings,
     folder: Path,
     progress: Callable[[float], None] = lambda _: None,
 ) -> Cases:
@@ -57,8 +68,8 @@ def build_cases(
     ----------
     patients
         Of a dataset, see :func:`~lungsight.train.truth.read_truth`. Those without regions are left out, and told.
-    recipe
-        Its pixel and labels matter here.
+    settings
+        A recipe: its pixel and labels matter here.
     folder
         Appears whole or not at all.
     progress
@@ -77,7 +88,7 @@ def build_cases(
     OutputError
         If other cases are in the folder.
     """
-    mark = fingerprint(patients, recipe)
+    mark = fingerprint(patients, settings)
     if folder.exists():
         return open_cases(folder, mark)
     outlined, warnings = _outlined(patients)
@@ -90,19 +101,18 @@ def build_cases(
         tiles = stack.enter_context(ArrayWriter(staged / "tiles.npy", (TILE_PX, TILE_PX), np.int16))
         marks = stack.enter_context(ArrayWriter(staged / "marks.npy", (TILE_PX, TILE_PX), np.uint8))
         for number, patient in enumerate(outlined):
-            made = _read(patient, recipe)
-            spacing_mm = _spacing(made, patient, recipe)
+            made = _read(patient, settings)
+            spacing_mm = _spacing(made, patient, settings)
             listed.append(_write_ct(made, staged / "ct" / f"{number:04}", patient.patient_id, spacing_mm))
             for nodule in made.nodules:
-                count = 0
-                for hu, mask in _tiles(made, nodule):
+                shown = []
+                for hu, mask, z, place in _tiles(made, nodule):
                     tiles.append(hu)
                     marks.append(mask)
-                    count += 1
-                values = {"patient_id": patient.patient_id, "spacing_mm": spacing_mm[0], "tiles": count}
-                nodules.append(
-                    {**values, "sure": nodule.sure, "malignancy": nodule.malignancy, "chance": nodule.chance}
-                )
+                    shown.append((z, place))
+                values = {"patient_id": patient.patient_id, "ct": number, "spacing_mm": spacing_mm[0]}
+                slices, places = [z for z, _ in shown], [place for _, place in shown]
+                nodules.append({**values, **_described(made, nodule), "slices": slices, "places": places})
             if not listed[-1]["windows"]:
                 warnings.append(f"{patient.patient_id}: no lung was found in the CT, so no window is drawn from it.")
             progress((number + 1) / len(outlined))
@@ -143,12 +153,12 @@ def _outlined(patients: Sequence[PatientTruth]) -> tuple[list[PatientTruth], lis
     return marked, warnings
 
 
-def _read(patient: PatientTruth, recipe: Recipe) -> UprightMarks:
+def _read(patient: PatientTruth, settings: CaseSettings) -> UprightMarks:
     ct = read_patient_ct(patient)
-    return mark_upright(ct, read_ct_truth(patient, ct), recipe.labels)
+    return mark_upright(ct, read_ct_truth(patient, ct), settings.labels)
 
 
-def _spacing(made: UprightMarks, patient: PatientTruth, recipe: Recipe) -> tuple[float, float]:
+def _spacing(made: UprightMarks, patient: PatientTruth, settings: CaseSettings) -> tuple[float, float]:
     _, row_mm, column_mm = made.ct.spacing_zyx_mm
     if abs(row_mm / column_mm - 1) > PIXEL_TOLERANCE:
         raise InputError(
@@ -156,7 +166,7 @@ def _spacing(made: UprightMarks, patient: PatientTruth, recipe: Recipe) -> tuple
             "square pixels in axial slices",
             "Resample it, or leave the patient out.",
         )
-    return (PIXEL_MM, PIXEL_MM) if recipe.pixel == "native" else (row_mm, column_mm)
+    return (PIXEL_MM, PIXEL_MM) if settings.pixel == "native" else (row_mm, column_mm)
 
 
 def _write_ct(made: UprightMarks, prefix: Path, patient_id: str, spacing_mm: tuple[float, float]) -> dict[str, Any]:
@@ -165,7 +175,9 @@ def _write_ct(made: UprightMarks, prefix: Path, patient_id: str, spacing_mm: tup
     windows, counts = _windows(made, lungs, spacing_mm)
     for name, array in (("hu", hu), ("lungs", lungs), ("lesions", made.lesions), ("windows", windows)):
         np.save(prefix.with_name(f"{prefix.name}_{name}.npy"), array)
-    return {"patient_id": patient_id, "spacing_mm": spacing_mm, "windows": len(windows), "counts": counts}
+    slice_mm = made.ct.spacing_zyx_mm[0]
+    values = {"patient_id": patient_id, "spacing_mm": spacing_mm, "slice_mm": slice_mm}
+    return {**values, "windows": len(windows), "counts": counts}
 
 
 def _windows(
@@ -193,14 +205,30 @@ def _windows(
     return every[np.argsort(of, kind="stable")], np.bincount(of, minlength=NEITHER + 1)[:NEITHER].tolist()
 
 
-def _tiles(made: UprightMarks, nodule: KnownNodule) -> Iterator[tuple[NDArray[np.int16], NDArray[np.uint8]]]:
-    """One tile for each slice of a nodule, round its centroid there."""
+def _described(made: UprightMarks, nodule: KnownNodule) -> dict[str, Any]:
+    """What the table tells of a nodule beside its tiles; its diameter is that of a ball of the same volume."""
+    inside = np.argwhere(made.labels == nodule.label)
+    volume_mm3 = len(inside) * np.prod(made.ct.spacing_zyx_mm)
+    return {
+        "sure": nodule.sure,
+        "malignancy": nodule.malignancy,
+        "chance": nodule.chance,
+        "centre_zyx": inside.mean(0).tolist(),
+        "diameter_mm": float(np.cbrt(6 / np.pi * volume_mm3)),
+        "ratings": [dict(each) for each in nodule.ratings],
+    }
+
+
+def _tiles(
+    made: UprightMarks, nodule: KnownNodule
+) -> Iterator[tuple[NDArray[np.int16], NDArray[np.uint8], int, tuple[int, int]]]:
+    """One tile for each slice of a nodule, round its centroid there; with the slice, and the tile's middle in it."""
     for z in np.flatnonzero((made.labels == nodule.label).any((1, 2))).tolist():
         mask = made.labels[z] == nodule.label
         y, x = np.argwhere(mask).mean(0).tolist()
         marks = mask.astype(np.uint8) + 2 * (made.others(z, nodule.label) & ~mask)
         hu = np.rint(make_tile(made.ct.hu[z], (y, x))).clip(-32768, 32767)
-        yield hu.astype(np.int16), make_tile(marks, (y, x)).astype(np.uint8)
+        yield hu.astype(np.int16), make_tile(marks, (y, x)).astype(np.uint8), z, (round(y), round(x))
 
 
 def _mask_path(patient: PatientTruth) -> Path | None:

@@ -58,6 +58,9 @@ class NoduleCases:
         Shape ``(k,)``: how often it is drawn, 0 for never.
     z_mm
         Shape ``(n,)``: where along the slice normal; nan where that is not known.
+    at_px
+        Shape ``(n, 2)``: row and column of its slice that a tile's middle shows; None where that is the same for all
+        tiles of a nodule.
     """
 
     read: Callable[[NDArray[np.intp]], Planes]
@@ -66,6 +69,7 @@ class NoduleCases:
     target: NDArray[np.float32]
     chance: NDArray[np.float64]
     z_mm: NDArray[np.float64] | None = None
+    at_px: NDArray[np.intp] | None = None
 
     def class_chances(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """How often each nodule is drawn as a benign and as a malignant one, summing to 1; all 0 if there is none."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,12 +34,15 @@ class KnownNodule:
         How sure it is a nodule, and how malignant, 0 to 1.
     chance
         How often it is drawn beside one of which all is sure.
+    ratings
+        One mapping a reader who gave any.
     """
 
     label: int
     sure: float
     malignancy: float
     chance: float
+    ratings: tuple[Mapping[str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -124,7 +128,7 @@ def mark_upright(ct: CTVolume, truth: CTTruth, labels: str) -> UprightMarks:
         kind = known_kind(nodule, truth.patient.label, labels)
         if kind is not None:
             chance = 1.0 if labels == "hard" else how_often(nodule.readers)
-            known.append(KnownNodule(number, *kind, chance))
+            known.append(KnownNodule(number, *kind, chance, nodule.ratings))
     turn = turn_upright(ct)
     upright = turn.volume(ct)
     turned = np.ascontiguousarray(turn.array(volume))

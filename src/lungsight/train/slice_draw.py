@@ -115,10 +115,21 @@ class SliceDrawer:
         if self.nodules.z_mm is not None:
             for i in np.flatnonzero(rng.random(len(k)) < c.thick):
                 run = thick_run(self.nodules.z_mm, self.tiles_of[drawn[i]], int(k[i]), rng.uniform(0, c.thick_mm))
-                many, drawn_there, others = self.nodules.read(run)
+                many, drawn_there, others = self._aligned(run, int(k[i]))
                 hu[i], outline[i], other[i] = many.mean(0), drawn_there.mean(0, np.float32), others.any(0)
         outline *= self.nodules.target[drawn, :1, None]  # how sure it is a nodule
         return Tiles(hu, outline, other, self.nodules.spacing_mm[k], self.nodules.target[drawn])
+
+    def _aligned(self, run: NDArray[np.intp], k: int) -> tuple[NDArray[np.generic], ...]:
+        """Tiles moved so that each shows what tile k does; what they do not hold is their border."""
+        planes: tuple[NDArray[np.generic], ...] = self.nodules.read(run)
+        if self.nodules.at_px is None:
+            return planes
+        side = np.arange(planes[0].shape[-1])
+        moved = self.nodules.at_px[k] - self.nodules.at_px[run]
+        rows, columns = ((side + moved[:, axis, None]).clip(0, side[-1]) for axis in (0, 1))
+        each = np.arange(len(run))[:, None, None]
+        return tuple(plane[each, rows[:, :, None], columns[:, None, :]] for plane in planes)
 
 
 def thick_run(z_mm: NDArray[np.float64], tiles: NDArray[np.intp], tile: int, thick_mm: float) -> NDArray[np.intp]:

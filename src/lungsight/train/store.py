@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lungsight.ct.volume import CTVolume
 from lungsight.errors import CorruptFileError, OutputError
 from lungsight.train.draw import NoduleCases
 from lungsight.train.mining import LungCase
@@ -40,9 +41,11 @@ class Cases:
     folder
         Where they are.
     patients
-        One entry a CT: ``patient_id``, ``spacing_mm``, ``counts`` of windows.
+        One entry a CT: ``patient_id``, ``spacing_mm``, ``slice_mm``, ``counts`` of windows.
     nodules
-        One entry a nodule: ``patient_id``, ``sure``, ``malignancy``, ``chance``, ``tiles``.
+        One entry a nodule: ``patient_id``, ``ct`` (the number of its CT), ``sure``, ``malignancy``, ``chance``,
+        ``slices`` that show it and ``places`` (rows and columns of its tiles' middles), ``centre_zyx``,
+        ``diameter_mm``, ``ratings`` (a mapping for each reader).
     warnings
         What was left out, a sentence each.
     """
@@ -51,6 +54,11 @@ class Cases:
     patients: tuple[dict[str, Any], ...]
     nodules: tuple[dict[str, Any], ...]
     warnings: tuple[str, ...]
+
+    @property
+    def patient_ids(self) -> tuple[str, ...]:
+        """Of each CT."""
+        return tuple(patient["patient_id"] for patient in self.patients)
 
     def nodules_of(self, patient_ids: frozenset[str]) -> NoduleCases:
         """The tiles of these patients' nodules; others keep their numbers and are never drawn."""
@@ -61,19 +69,36 @@ class Cases:
             found = np.asarray(marks[k])
             return np.asarray(tiles[k]).astype(np.float32), (found & 1) > 0, (found & 2) > 0
 
-        counts = [nodule["tiles"] for nodule in self.nodules]
+        counts = [len(nodule["slices"]) for nodule in self.nodules]
+        z_mm = [z * self.patients[n["ct"]]["slice_mm"] for n in self.nodules for z in n["slices"]]
+        places = [place for nodule in self.nodules for place in nodule["places"]]
         return NoduleCases(
             read=read,
             spacing_mm=np.repeat([n["spacing_mm"] for n in self.nodules], counts).astype(np.float32),
             nodule=np.repeat(np.arange(len(counts)), counts),
             target=np.array([(n["sure"], n["malignancy"]) for n in self.nodules], np.float32).reshape(-1, 2),
             chance=np.array([n["chance"] * (n["patient_id"] in patient_ids) for n in self.nodules], np.float64),
+            z_mm=np.array(z_mm, np.float64),
+            at_px=np.array(places, np.intp).reshape(-1, 2),
         )
 
     def lungs_of(self, patient_ids: frozenset[str]) -> Sequence[LungCase]:
         """The CTs of these patients, opened each time they are asked for; those without a lung window are left out."""
         numbers = [k for k, p in enumerate(self.patients) if p["patient_id"] in patient_ids and p["windows"]]
         return _LungCases(self, numbers)
+
+    def ct(self, number: int) -> CTVolume:
+        """The upright CT of this number, memory-mapped; its place in the patient was not kept."""
+        patient = self.patients[number]
+        affine = np.diag([patient["slice_mm"], *patient["spacing_mm"], 1.0])
+        return CTVolume(self._array(number, "hu"), affine)
+
+    def masks(self, number: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Its lungs, and its lesions with a margin, memory-mapped."""
+        return self._array(number, "lungs"), self._array(number, "lesions")
+
+    def _array(self, number: int, name: str) -> Any:
+        return np.load(self.folder / "ct" / f"{number:04}_{name}.npy", mmap_mode="r")
 
 
 class _LungCases(Sequence[LungCase]):
@@ -89,8 +114,7 @@ class _LungCases(Sequence[LungCase]):
         number = self._numbers[index]
         patient = self._cases.patients[number]
         hu, lungs, lesions, windows = (
-            np.load(self._cases.folder / "ct" / f"{number:04}_{name}.npy", mmap_mode="r")
-            for name in ("hu", "lungs", "lesions", "windows")
+            self._cases._array(number, name) for name in ("hu", "lungs", "lesions", "windows")
         )
         row_mm, column_mm = patient["spacing_mm"]
         not_roi, benign, malignant = patient["counts"]
