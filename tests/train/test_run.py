@@ -29,7 +29,8 @@ from lungsight.train.networks import PatchCNN, WindowModule
 from lungsight.train.patient import PatientTruth
 from lungsight.train.recipe import Recipe
 from lungsight.train.recipes import recipe_from_toml
-from lungsight.train.run import Fold, parse_fold, train_windows
+from lungsight.train.run import train_windows
+from lungsight.train.run_folder import Fold, parse_fold
 from lungsight.train.store import Cases
 from phantom import thorax, write_series
 from refusals import refused

@@ -14,10 +14,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ import torch
 from lungsight import __version__
 from lungsight.detect.windows import FIELD_PX, STEP_PX, WINDOW_PX
 from lungsight.detect.working import HU_RANGE, PIXEL_MM
-from lungsight.errors import InputError, LungsightError, OutputError
+from lungsight.errors import InputError, LungsightError
 from lungsight.train.build import build_cases
 from lungsight.train.draw import PatchDrawer
 from lungsight.train.export import export_windows, form_of, write_weights
@@ -36,60 +35,23 @@ from lungsight.train.journal import Journal
 from lungsight.train.networks import WindowModule, network_of
 from lungsight.train.recipe import PatchDraw, Recipe
 from lungsight.train.recipes import recipe_from_toml, recipe_to_toml
-from lungsight.train.split import folds
+from lungsight.train.run_folder import (
+    RECIPE_FILE,
+    Fold,
+    begin_run,
+    check_recipe,
+    check_resumed,
+    check_run,
+    save_weights,
+    split_patients,
+)
 from lungsight.train.store import Cases
 from lungsight.train.truth import read_truth
 
-__all__ = ["Fold", "check_run", "parse_fold", "train_windows"]
+__all__ = ["train_windows"]
 
-_RECIPE, _RUN = "recipe.toml", "run.json"
 _VALIDATION = 1
 """Told to the drawers' seeds: what the patients kept aside are drawn with."""
-
-
-@dataclass(frozen=True, slots=True)
-class Fold:
-    """The patients that are kept aside: the `number`-th of `count` parts, counted from 1."""
-
-    number: int
-    count: int
-
-
-def parse_fold(text: str) -> Fold:
-    """A fold as it is typed.
-
-    Raises
-    ------
-    ValueError
-        If it is none.
-
-    Examples
-    --------
-    >>> parse_fold("2/3")
-    Fold(number=2, count=3)
-    """
-    number, _, count = text.partition("/")
-    if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count) and int(count) > 1):
-        raise ValueError(f"{text!r} is no fold, expected K/N with K from 1 to N and N over 1")
-    return Fold(int(number), int(count))
-
-
-def check_run(run: Path, *, resume: bool) -> None:
-    """Refuse a folder that holds another run, or to resume where there is none.
-
-    Raises
-    ------
-    OutputError
-        If so.
-    """
-    if resume and not (run / _RUN).is_file():
-        raise OutputError(f"{run} holds no training run", "a run that was begun", "Leave out --resume to begin it.")
-    if not resume and (run.is_symlink() or run.exists()):
-        raise OutputError(
-            f"{run} exists",
-            "a folder that does not exist yet",
-            "Say --resume to go on with that run, or choose another.",
-        )
 
 
 def train_windows(
@@ -131,7 +93,8 @@ def train_windows(
     InputError
         If the dataset has no outlines or lacks a class, see :func:`~lungsight.train.build.build_cases`.
     OutputError
-        See :func:`check_run`; or if what is resumed was begun with another recipe, fold or dataset.
+        See :func:`~lungsight.train.run_folder.check_run`; or if what is resumed was begun with another recipe, fold or
+        dataset.
     """
     check_run(run, resume=resume)
     patients = read_truth(truth)
@@ -144,7 +107,7 @@ def train_windows(
         raise
     for warning in cases.warnings:
         say(f"warning: {warning}")
-    learned, aside = _split(cases, recipe, fold)
+    learned, aside = split_patients(cases.patient_ids, fold, recipe.validation, recipe.seed)
     say(f"{len(learned)} patients to learn from, {len(aside)} kept aside")
     journal = Journal(run, tuple(stage.fit.batches for stage in recipe.stages), say)
     torch.manual_seed(recipe.stages[0].fit.seed)
@@ -169,45 +132,15 @@ def train_windows(
 def _begun(run: Path, recipe: Recipe | None, fold: Fold | None) -> tuple[Recipe, Fold | None]:
     if recipe is None:
         raise ValueError("a new run needs a recipe")
-    try:
-        run.mkdir(parents=True)
-        (run / _RECIPE).write_text(recipe_to_toml(recipe), "utf-8")
-        asked = {"version": __version__, "fold": None if fold is None else asdict(fold)}
-        (run / _RUN).write_text(json.dumps(asked, indent=1) + "\n", "utf-8")
-    except OSError as error:
-        raise OutputError(
-            f"{run} cannot be written: {error.strerror or error}", "a place with room", "Choose another folder."
-        ) from error
+    begin_run(run, "windows", recipe_to_toml(recipe), fold)
     return recipe, fold
 
 
 def _resumed(run: Path, recipe: Recipe | None, fold: Fold | None) -> tuple[Recipe, Fold | None]:
-    begun = recipe_from_toml(run / _RECIPE)
-    asked = json.loads((run / _RUN).read_text("utf-8"))
-    of_run = None if asked["fold"] is None else Fold(**asked["fold"])
-    remedy = "Leave out what differs, or begin another run."
-    if recipe is not None and recipe != begun:
-        raise OutputError(f"another recipe than that of {run}", f"what {run / _RECIPE} says", remedy)
-    if fold is not None and fold != of_run:
-        raise OutputError(f"fold {fold.number}/{fold.count}", f"{of_run}, as {run} was begun", remedy)
+    of_run = check_resumed(run, "windows", fold)
+    begun = recipe_from_toml(run / RECIPE_FILE)
+    check_recipe(run, recipe, begun)
     return begun, of_run
-
-
-def _split(cases: Cases, recipe: Recipe, fold: Fold | None) -> tuple[frozenset[str], frozenset[str]]:
-    """The patients to learn from, and those kept aside."""
-    everyone = [patient["patient_id"] for patient in cases.patients]
-    if fold is None and recipe.validation == 0:
-        return frozenset(everyone), frozenset()
-    count = len(set(everyone))
-    if fold is None:
-        # The first of as many parts as make the share, at least one patient.
-        position = folds(everyone, count, recipe.seed)
-        aside = {p for p, k in position.items() if k < max(1, round(recipe.validation * count))}
-    else:
-        if count < fold.count:
-            raise InputError(f"{count} patients", f"at least {fold.count}, one a fold", "Ask for fewer folds.")
-        aside = {p for p, k in folds(everyone, fold.count, recipe.seed).items() if k == fold.number - 1}
-    return frozenset(everyone) - aside, frozenset(aside)
 
 
 def _drawer(cases: Cases, patients: frozenset[str], recipe: Recipe, number: int) -> PatchDrawer | WindowDrawer:
@@ -256,9 +189,7 @@ def _validation(cases: Cases, patients: frozenset[str], recipe: Recipe, number: 
 def _export(
     network: WindowModule, run: Path, recipe: Recipe, cases: Cases, learned: frozenset[str], journal: Journal
 ) -> None:
-    temporary = run / "weights.part"
-    torch.save(network.state_dict(), temporary)
-    os.replace(temporary, run / "weights.pt")  # noqa: PTH105 (as everywhere: whole or not at all)
+    save_weights(network, run)
     write_weights(run, export_windows(network), run_card(network, recipe, cases, learned, journal.records))
 
 

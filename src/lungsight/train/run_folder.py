@@ -1,0 +1,157 @@
+"""What any training run is as a folder: what was asked for, which patients are kept aside, how weights are kept."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from lungsight import __version__
+from lungsight.errors import InputError, OutputError
+from lungsight.train.split import folds
+
+__all__ = [
+    "RECIPE_FILE",
+    "Fold",
+    "begin_run",
+    "check_recipe",
+    "check_resumed",
+    "check_run",
+    "parse_fold",
+    "save_weights",
+    "split_patients",
+]
+
+RECIPE_FILE = "recipe.toml"
+_RUN = "run.json"
+_REMEDY = "Leave out what differs, or begin another run."
+
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """The patients that are kept aside: the `number`-th of `count` parts, counted from 1."""
+
+    number: int
+    count: int
+
+
+def parse_fold(text: str) -> Fold:
+    """A fold as it is typed.
+
+    Raises
+    ------
+    ValueError
+        If it is none.
+
+    Examples
+    --------
+    >>> parse_fold("2/3")
+    Fold(number=2, count=3)
+    """
+    number, _, count = text.partition("/")
+    if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count) and int(count) > 1):
+        raise ValueError(f"{text!r} is no fold, expected K/N with K from 1 to N and N over 1")
+    return Fold(int(number), int(count))
+
+
+def check_run(run: Path, *, resume: bool) -> None:
+    """Refuse a folder that holds another run, or to resume where there is none.
+
+    Raises
+    ------
+    OutputError
+        If so.
+    """
+    if resume and not (run / _RUN).is_file():
+        raise OutputError(f"{run} holds no training run", "a run that was begun", "Leave out --resume to begin it.")
+    if not resume and (run.is_symlink() or run.exists()):
+        raise OutputError(
+            f"{run} exists",
+            "a folder that does not exist yet",
+            "Say --resume to go on with that run, or choose another.",
+        )
+
+
+def begin_run(run: Path, system: str, recipe_toml: str, fold: Fold | None) -> None:
+    """Make the folder, and write down what is asked for.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written.
+    """
+    asked = {"version": __version__, "system": system, "fold": None if fold is None else asdict(fold)}
+    try:
+        run.mkdir(parents=True)
+        (run / RECIPE_FILE).write_text(recipe_toml, "utf-8")
+        (run / _RUN).write_text(json.dumps(asked, indent=1) + "\n", "utf-8")
+    except OSError as error:
+        raise OutputError(
+            f"{run} cannot be written: {error.strerror or error}", "a place with room", "Choose another folder."
+        ) from error
+
+
+def check_resumed(run: Path, system: str, fold: Fold | None) -> Fold | None:
+    """The fold a run was begun with.
+
+    Raises
+    ------
+    OutputError
+        If it was begun for another system, or with another fold than `fold`, where one is given.
+    """
+    asked: dict[str, Any] = json.loads((run / _RUN).read_text("utf-8"))
+    if asked["system"] != system:
+        raise OutputError(f"a run of `{asked['system']}` in {run}", f"a run of `{system}`", "Name another folder.")
+    of_run = None if asked["fold"] is None else Fold(**asked["fold"])
+    if fold is not None and fold != of_run:
+        raise OutputError(f"fold {fold.number}/{fold.count}", f"{of_run}, as {run} was begun", _REMEDY)
+    return of_run
+
+
+def check_recipe(run: Path, asked: object, begun: object) -> None:
+    """Refuse another recipe than that a run was begun with; None asks for none.
+
+    Raises
+    ------
+    OutputError
+        If so.
+    """
+    if asked is not None and asked != begun:
+        raise OutputError(f"another recipe than that of {run}", f"what {run / RECIPE_FILE} says", _REMEDY)
+
+
+def split_patients(
+    patient_ids: Sequence[str], fold: Fold | None, share: float, seed: int
+) -> tuple[frozenset[str], frozenset[str]]:
+    """The patients to learn from, and those kept aside: a fold, or a share of them.
+
+    Raises
+    ------
+    InputError
+        If there are fewer patients than folds.
+    """
+    everyone = frozenset(patient_ids)
+    if fold is None and share == 0:
+        return everyone, frozenset()
+    count = len(everyone)
+    if fold is None:
+        # The first of as many parts as make the share, at least one patient.
+        position = folds(patient_ids, count, seed)
+        aside = {p for p, k in position.items() if k < max(1, round(share * count))}
+    else:
+        if count < fold.count:
+            raise InputError(f"{count} patients", f"at least {fold.count}, one a fold", "Ask for fewer folds.")
+        aside = {p for p, k in folds(patient_ids, fold.count, seed).items() if k == fold.number - 1}
+    return everyone - aside, frozenset(aside)
+
+
+def save_weights(network: nn.Module, folder: Path) -> None:
+    """Write ``weights.pt``, whole or not at all."""
+    temporary = folder / "weights.part"
+    torch.save(network.state_dict(), temporary)
+    temporary.replace(folder / "weights.pt")

@@ -1,0 +1,262 @@
+"""A training run of `segments`: killed at any stage, resumed, and used; on a small dataset in the contest's layout."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from contest_phantom import write_contest
+from lungsight import cli
+from lungsight.ct.read import read_ct
+from lungsight.errors import InputError, OutputError
+from lungsight.pipeline import load_pipeline
+from lungsight.runtime import open_network
+from lungsight.train import blocks as blocks_module
+from lungsight.train import fit as fit_module
+from lungsight.train import run_segments as module
+from lungsight.train import segments_stages
+from lungsight.train.build import CaseSettings, build_cases
+from lungsight.train.nodule_networks import NoduleNetwork
+from lungsight.train.patient import PatientTruth
+from lungsight.train.run_folder import Fold
+from lungsight.train.run_segments import train_segments
+from lungsight.train.segments_recipe import SegmentsRecipe, segments_recipe_from_toml
+from lungsight.train.store import Cases
+from lungsight.train.unet import UNet
+from refusals import refused
+
+# The default but for the numbers; the U-Net mines before and after its checkpoint, and marks much.
+RECIPE = """
+validation = 0.25
+validation_batches = 1
+[unet.draw]
+side_px = 32
+nodules = 2
+lungs = 2
+thick = 0.5
+thick_mm = 20.0
+[unet.draw.mining]
+first = 1
+every = 2
+share_of_slices = 0.02
+score = 0.0
+[unet.fit]
+batches = 4
+tell_every = 1
+checkpoint_every = 2
+keep_every = 1
+[detection.draw]
+nodules = 2
+alarms = 2
+bright = 1
+pixel_score = 0.018
+most_candidates = 5
+bright_places = 3
+bright_hu = -890.0
+thick_mm = 20.0
+[detection.fit]
+batches = 3
+tell_every = 1
+checkpoint_every = 2
+[malignancy.draw]
+benign = 1
+malignant = 1
+between = 1
+[malignancy.fit]
+batches = 3
+tell_every = 1
+checkpoint_every = 2
+"""
+
+
+class NarrowUNet(UNet):
+    """With few feature maps, to be trained in seconds."""
+
+    def __init__(self) -> None:
+        super().__init__((2, 2, 3, 3, 4))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True)
+def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(segments_stages, "UNet", NarrowUNet)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_contest(tmp_path_factory.mktemp("contest"), 4)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cases")
+
+
+@pytest.fixture
+def cases_made_once(monkeypatch: pytest.MonkeyPatch, shared: Path) -> None:
+    """Runs share their cases: reading CTs is tested elsewhere."""
+
+    def build(patients: Sequence[PatientTruth], recipe: CaseSettings, _folder: Path, *_: object) -> Cases:
+        return build_cases(patients, recipe, shared / "cases")
+
+    monkeypatch.setattr(module, "build_cases", build)
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> SegmentsRecipe:
+    return segments_recipe_from_toml(recipe_file(tmp_path))
+
+
+def recipe_file(folder: Path) -> Path:
+    path = folder / "mine.toml"
+    path.write_text(RECIPE, "utf-8")
+    return path
+
+
+def run_cli(*words: str | Path) -> int:
+    with pytest.raises(SystemExit) as caught:
+        cli.main([str(word) for word in words])
+    assert isinstance(caught.value.code, int)
+    return caught.value.code
+
+
+def weights(run: Path) -> dict[str, Tensor]:
+    return {
+        f"{name}.{key}": value
+        for name in ("unet", "detection", "malignancy")
+        for key, value in torch.load(run / name / "weights.pt", weights_only=True).items()
+    }
+
+
+def kill_in(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, call: int) -> None:
+    """Raise at the so many-th call of a function from now."""
+    function: Callable[..., Any] = getattr(owner, name)
+    taken = 0
+
+    def killed(*arguments: Any, **named: Any) -> Any:
+        nonlocal taken
+        taken += 1
+        if taken == call:
+            raise KeyboardInterrupt
+        return function(*arguments, **named)
+
+    monkeypatch.setattr(owner, name, killed)
+
+
+@pytest.mark.usefixtures("cases_made_once")
+def test_killed_at_any_stage_and_resumed_it_ends_with_the_same_weights(
+    dataset: Path, tmp_path: Path, recipe: SegmentsRecipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
+    train_segments(dataset, unbroken, recipe)
+    for number, (owner, name, call) in enumerate(
+        [
+            (fit_module, "_step", 4),  # in the U-Net, behind its checkpoint
+            (blocks_module, "_wide_block", 8),  # while blocks are cut
+            (fit_module, "_step", 3),  # in the detection network
+            (fit_module, "_step", 3),  # two batches on: in the malignancy network
+            (module, "write_networks", 1),
+        ]
+    ):
+        with monkeypatch.context() as patch:
+            kill_in(patch, owner, name, call)
+            with pytest.raises(KeyboardInterrupt):
+                train_segments(dataset, broken, None if number else recipe, resume=number > 0)
+        assert not (broken / "card.json").exists()
+        torch.manual_seed(77)  # another process draws from elsewhere
+    train_segments(dataset, broken, resume=True)
+    one, other = weights(broken), weights(unbroken)
+    assert one.keys() == other.keys()
+    assert [name for name, value in one.items() if not torch.equal(value, other[name])] == []
+    for name in ("log.jsonl", "blocks/blocks.npy", "blocks/blocks.json", "unet.onnx", "detection.onnx", "card.json"):
+        assert (broken / name).read_bytes() == (unbroken / name).read_bytes(), name
+
+
+def test_from_ct_and_masks_to_a_diagnosis(dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tmp_path / "run"
+    assert run_cli("train", "segments", dataset, "-o", run, "--recipe", recipe_file(tmp_path)) == 0
+    out, err = capsys.readouterr()
+    assert f"--system segments --weights {run}" in out
+    assert re.search(
+        r"stage 1/3: batch 2/4, loss [\d.]+, Dice [\d.]+, validation loss [\d.]+, Dice [\d.]+, .*left", err
+    )
+    assert re.search(r"stage 3/3: batch 3/3, loss [\d.]+, accuracy", err)
+    assert "blocks: 4/4 CTs" in err
+    assert list(run.rglob("*.part*")) == []
+    card = json.loads((run / "card.json").read_text("utf-8"))
+    assert card["data"]["patients"] == 3
+    assert card["data"]["patients kept aside"] == 1
+    assert card["data"]["nodules"] == 3
+    assert card["data"]["blocks"]["nodule"] == 6  # at both thicknesses
+    assert card["data"]["blocks"]["bright"] == 3 * 2 * 3
+    assert "no block of the group `alarm`" in err  # so untrained a U-Net marks nothing
+    assert set(card["validation"]) == {"unet", "detection", "malignancy"}
+    assert set(card["validation"]["unet"]) == {"validation_loss", "validation_Dice"}
+    assert card["score"].startswith("a score")
+    assert card["recipe"]["detection"]["draw"]["bright_places"] == 3
+    assert not [key for key in card if "scaling" in key]
+    assert "patient0" not in json.dumps(card)
+    # What was exported says what was trained.
+    network = NoduleNetwork("resnet", 9).eval()
+    network.load_state_dict(torch.load(run / "detection" / "weights.pt", weights_only=True))
+    cuts = np.random.default_rng(1).random((2, 9, 64, 64), np.float32)
+    with torch.no_grad():
+        expected = network(torch.from_numpy(cuts)).sigmoid().numpy()
+    np.testing.assert_allclose(
+        open_network(run, "detection", precision="float32").run(cuts), expected[:, :1], atol=2e-3
+    )
+    diagnosis = load_pipeline("segments", run)(read_ct(dataset / "patient0" / "ct.nii.gz"))
+    assert diagnosis.system == "segments"
+    # Again without --resume: refused, and nothing is touched.
+    before = (run / "card.json").stat().st_mtime_ns
+    assert run_cli("train", "segments", dataset, "-o", run) == 2
+    assert "--resume" in capsys.readouterr().err
+    assert run_cli("train", "windows", dataset, "-o", run, "--resume") == 2
+    assert "a run of `segments`" in capsys.readouterr().err
+    assert (run / "card.json").stat().st_mtime_ns == before
+
+
+@pytest.mark.usefixtures("cases_made_once")
+def test_what_is_resumed_must_be_what_was_begun(
+    dataset: Path, tmp_path: Path, recipe: SegmentsRecipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    with refused(OutputError, "run holds no training run", "a run that was begun", "Leave out --resume"):
+        train_segments(dataset, run, resume=True)
+    with monkeypatch.context() as patch:
+        kill_in(patch, fit_module, "_step", 1)
+        with pytest.raises(KeyboardInterrupt):
+            train_segments(dataset, run, recipe, Fold(1, 3))
+    with refused(OutputError, "another recipe", r"recipe\.toml says", "Leave out"):
+        train_segments(dataset, run, SegmentsRecipe(), resume=True)
+    with refused(OutputError, "fold 2/3", "number=1, count=3", "Leave out"):
+        train_segments(dataset, run, fold=Fold(2, 3), resume=True)
+
+
+def test_a_dataset_of_one_class_is_refused_before_anything_is_trained(
+    dataset: Path, tmp_path: Path, recipe: SegmentsRecipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fit_module, "_step", lambda *_: pytest.fail("trained"))
+    malignant = tmp_path / "malignant"
+    malignant.mkdir()
+    for name in ("patient0", "patient2"):
+        (malignant / name).symlink_to(dataset / name)
+    (malignant / "labels.csv").write_text("patient_id,label\npatient0,1\npatient2,1\n", "utf-8")
+    with refused(InputError, "0 benign and 1 malignant nodules of 1 patients", "both kinds", "Add patients"):
+        train_segments(malignant, tmp_path / "run", recipe)
+    assert not (tmp_path / "run").exists()  # nothing was made of it
