@@ -26,14 +26,13 @@ from samples import lopsided_mask, malignant, sample_ct, without_nodule
 from stub_system import StubSystem
 
 nifti: Any = nibabel  # its functions carry no types
-REGION = Region((1, 2, 4), np.array([[[1, 0], [1, 1]], [[0, 1], [0, 1]]], np.bool_))
+REGION = Region((8, 30, 40), np.array([[[1, 0], [1, 1]], [[0, 1], [0, 1]]], np.bool_))
 
 
 def oblique() -> tuple[Diagnosis, CTVolume]:
-    """A lopsided nodule in an oblique CT whose every voxel has a HU of its own."""
-    body = lopsided_body((9, 40, 50))
-    slices, rows, columns = np.indices(body.hu.shape)
-    hu: NDArray[np.int16] = np.asarray(-1000 + 4 * (slices * 100 + rows * 2) + columns, np.int16)
+    """A lopsided nodule in an oblique CT of noise, so that each place is known by its voxels."""
+    body = lopsided_body((15, 60, 70))
+    hu = np.random.default_rng(3).integers(-1000, 1000, body.hu.shape, np.int16)
     ct = CTVolume(hu, body.affine)
     nodule = dataclasses.replace(malignant(sample_ct()).nodules[0], mask=REGION)
     of_ct = malignant(ct)
@@ -50,8 +49,8 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, CTVolume]:
 
 def test_a_cut_reaches_15_mm_beyond_the_nodule_or_to_the_end_of_the_ct(written: tuple[Path, CTVolume]) -> None:
     _, ct = written
-    # Slices 1 and 2 less 6 of 2.5 mm, rows 2 and 3 less 17 of 0.9 mm, columns 4 and 5 less 25 of 0.6 mm.
-    assert cut_region(ct, REGION) == (slice(0, 9), slice(0, 21), slice(0, 31))
+    # Slices 8 and 9 and 6 of 2.5 mm, rows 30 and 31 and 17 of 0.9 mm, columns 40 and 41 and 25 of 0.6 mm.
+    assert cut_region(ct, REGION) == (slice(2, 15), slice(13, 49), slice(15, 67))
 
 
 def places_by_nibabel(path: Path) -> tuple[NDArray[Any], NDArray[np.float64]]:
@@ -69,7 +68,7 @@ def test_nibabel_sees_every_voxel_where_the_ct_has_it(written: tuple[Path, CTVol
     found = np.rint(ct.to_zyx(places.reshape(-1, 3))).astype(int)
     assert np.abs(ct.to_zyx(places.reshape(-1, 3)) - found).max() < 1e-3
     assert np.array_equal(ct.hu[tuple(found.T)], voxels.ravel())
-    assert voxels.shape == (31, 21, 9)
+    assert voxels.shape == (52, 36, 13)
 
 
 def test_simpleitk_sees_the_mask_where_the_nodule_is(written: tuple[Path, CTVolume]) -> None:
@@ -89,16 +88,16 @@ def test_pictures_show_the_slices_of_the_nodule_with_its_outline(written: tuple[
     assert sorted(path.name for path in folder.iterdir()) == [
         "1.nii.gz",
         "1_mask.nii.gz",
-        "1_slice_001.png",
-        "1_slice_002.png",
+        "1_slice_008.png",
+        "1_slice_009.png",
     ]
-    picture = np.asarray(Image.open(folder / "1_slice_002.png"))
+    picture = np.asarray(Image.open(folder / "1_slice_009.png"))
     yellow = np.argwhere((picture == NODULE_YELLOW).all(-1))
-    # 21 rows of 0.9 mm and 31 columns of 0.6 mm become 384 rows and 378 columns or so: 20.3 px a mm.
-    scale = np.array(picture.shape[:2]) / (21, 31)
+    # 36 rows of 0.9 mm and 52 columns of 0.6 mm; the mask has rows 17 and 18, column 26 of them.
+    scale = np.array(picture.shape[:2]) / (36, 52)
     assert max(picture.shape) == 384
-    assert np.abs(yellow.min(0) - scale * (2, 5)).max() <= 1
-    assert np.abs(yellow.max(0) + 1 - scale * (4, 6)).max() <= 1
+    assert np.abs(yellow.min(0) - scale * (17, 26)).max() <= 1
+    assert np.abs(yellow.max(0) + 1 - scale * (19, 27)).max() <= 1
     assert not np.array_equal(picture[..., 0], picture[..., 2])
     assert [tuple(picture[0, 0]), tuple(picture[-1, -1])] == [(p, p, p) for p in (picture[0, 0, 0], picture[-1, -1, 0])]
 
