@@ -20,6 +20,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from lungsight import __version__
 from lungsight.detect.working import HU_RANGE, PIXEL_MM
 from lungsight.diagnose.cuts import BLOCK_SLICES, BLOCK_STEP_MM, CUT_PX, SHEAF_PLACES
@@ -39,6 +41,7 @@ from lungsight.train.run_folder import (
 )
 from lungsight.train.segments_recipe import SegmentsRecipe, segments_recipe_from_toml, segments_recipe_to_toml
 from lungsight.train.segments_stages import NETWORKS, Stages, slice_network
+from lungsight.train.sheaves import SHEAF_GROUPS, group_of
 from lungsight.train.store import Cases
 from lungsight.train.truth import read_truth
 from lungsight.train.unet import UNet
@@ -124,8 +127,8 @@ def train_segments(
 
 
 def _check_classes(cases: Cases, learned: frozenset[str]) -> None:
-    malignancy = [n["malignancy"] for n in cases.nodules if n["patient_id"] in learned]
-    benign, malignant = sum(m < 0.5 for m in malignancy), sum(m > 0.5 for m in malignancy)
+    groups = group_of(np.array([n["malignancy"] for n in cases.nodules if n["patient_id"] in learned], np.float64))
+    benign, malignant = (int((groups == SHEAF_GROUPS.index(name)).sum()) for name in ("benign", "malignant"))
     if not (benign and malignant):
         raise InputError(
             f"{benign} benign and {malignant} malignant nodules of {len(learned)} patients to learn from",
