@@ -27,7 +27,7 @@ def run(*words: str | Path) -> int:
 def test_segments_diagnoses_and_scores_points(tmp_path: Path) -> None:
     scan, weights, out = tmp_path / "scan", write_segments(tmp_path / "weights"), tmp_path / "out"
     write_series(scan, thorax((Sphere(PLACE, 26, 200),), (32, 96, 96), (6.0, 3.7, 3.7)))
-    words = ["--system", "segments", "--weights", weights, "--engine", "onnxruntime"]
+    words: list[str | Path] = ["--system", "segments", "--weights", weights, "--engine", "onnxruntime"]
     assert run("diagnose", scan, "-o", out, "--save-nodules", *words) == 0
     record = json.loads((out / "diagnosis.json").read_text("utf-8"))
     jsonschema.validate(record, diagnosis_schema())
@@ -40,7 +40,7 @@ def test_segments_diagnoses_and_scores_points(tmp_path: Path) -> None:
     assert (out / "nodules" / "1.nii.gz").is_file()
 
     (tmp_path / "points.csv").write_text("x_lps_mm,y_lps_mm,z_lps_mm\n-80,12,-36\n72,0,30\n")
-    points = ["--points", tmp_path / "points.csv", "-o", tmp_path / "scores.csv"]
+    points: list[str | Path] = ["--points", tmp_path / "points.csv", "-o", tmp_path / "scores.csv"]
     assert run("classify", scan, *points, *words) == 0
     with (tmp_path / "scores.csv").open(newline="") as file:
         scores = [float(row["nodule_score"]) for row in csv.DictReader(file)]
