@@ -39,6 +39,12 @@ def test_each_measure_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         "validation_Dice": 0.125,
     }
     assert [record["at"] for record in written] == [1, 2, 3]
+    # The lines of one network do not go on to the next one's.
+    lengths: list[int] = []
+    monkeypatch.setattr(Axes, "plot", lambda _axes, x, _y, **_: lengths.append(len(x)))
+    monkeypatch.setattr(Axes, "legend", lambda _axes: None)
+    journal.close()
+    assert lengths == [2, 1, 1, 2, 1, 1]  # loss of both networks and aside, Dice and aside, accuracy
     # A resumed run tells again what it did since its checkpoint.
     Journal(tmp_path, (2, 1), lines.append).stage(1)(Told(1, 1, 0.3, 0.75, "accuracy", 0.0))
     assert len((tmp_path / "log.jsonl").read_text("utf-8").splitlines()) == 3

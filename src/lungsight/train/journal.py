@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from io import BytesIO
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -73,10 +75,13 @@ class Journal:
         shown = [key for key in keys if key not in ("stage", "batch", "at")]
         figure = Figure(figsize=(5 * len(shown), 4), layout="constrained")
         for axes, what in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
-            for key, name in ((what, "training"), (f"validation_{what}", "patients kept aside")):
-                points = [(record["at"], record[key]) for record in self.records if key in record]
-                if points:
-                    axes.plot(*zip(*points, strict=True), label=name, marker=".")
+            for colour, (key, name) in enumerate(((what, "training"), (f"validation_{what}", "patients kept aside"))):
+                # A line for each stage: what follows may be of another network.
+                stages = groupby((record for record in self.records if key in record), itemgetter("stage"))
+                for number, (_, records) in enumerate(stages):
+                    points = [(record["at"], record[key]) for record in records]
+                    label = "_nolegend_" if number else name
+                    axes.plot(*zip(*points, strict=True), label=label, marker=".", color=f"C{colour}")
             for end in range(1, len(self._batches)):
                 axes.axvline(sum(self._batches[:end]), color="0.7", linestyle=":")
             axes.set_xlabel("batch")
