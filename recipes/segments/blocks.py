@@ -23,26 +23,22 @@ from recipes.segments.networks import slice_network
 from recipes.windows.collection import Host, folds, load_hosts, table, tumour_mask
 from recipes.windows.train import FOLD_SEED, FOLDS
 
-from lungsight.config import SegmentsConfig
 from lungsight.ct.volume import CTVolume
 from lungsight.detect.candidates import find_candidates
 from lungsight.detect.lungs import segment_lungs
 from lungsight.detect.segment import SliceNetwork, score_slices
-from lungsight.diagnose.cuts import BLOCK_SLICES, sample_block
+from lungsight.diagnose.cuts import sample_block
 from lungsight.train import paste
+from lungsight.train.blocks import WIDE_PX, WIDE_SLICES
 from lungsight.train.donors import Donor, read_voi
+from lungsight.train.segments_recipe import BlockDraw
 from lungsight.train.simulate import cut_control
 from lungsight.train.virtual import Canvas, Kind
 
-WIDE_PX, WIDE_SLICES = 92, BLOCK_SLICES + 2
-"""What is kept of a place: wider than a cut, so that it can be moved and turned."""
-THICKNESSES_MM = (None, 5.0)
+DRAW = BlockDraw()
+THICKNESSES_MM = (None, DRAW.thick_mm)
 ROUNDS = 4
 NODULES_A_ROUND, CONTROLS_A_ROUND = 16, 8
-BRIGHT_A_HOST = 120
-BRIGHT_HU = -500.0
-EAGER = SegmentsConfig(pixel_score=0.08, most_candidates=400)
-"""Training CTs were seen by the U-Net; it is asked for more than in use, or it would give too few of its errors."""
 GROUPS = ("nodule", "own", "alarm", "control", "bright")
 
 
@@ -92,11 +88,11 @@ def host_blocks(
         ct = paste.thicken(ct, thickness_mm)
         weights = paste.slab_weights(len(host.ct.hu), host.ct.spacing_zyx_mm[0], thickness_mm)
         lesions, lungs = paste.average_slabs(lesions, weights) > 0, segment_lungs(ct)
-    for candidate in find_candidates(ct, lungs, score_slices(ct, lungs, network), EAGER):
+    for candidate in find_candidates(ct, lungs, score_slices(ct, lungs, network), DRAW.eager):
         if not (lesions[candidate.region.box] & candidate.region.mask).any():
             yield "alarm", wide_block(ct, ct.to_zyx(np.array(candidate.location.lps_mm)))
-    bright = np.argwhere(lungs & ~lesions & (ct.hu > BRIGHT_HU))
-    for place in bright[rng.choice(len(bright), BRIGHT_A_HOST, replace=False)]:
+    bright = np.argwhere(lungs & ~lesions & (ct.hu > DRAW.bright_hu))
+    for place in bright[rng.choice(len(bright), DRAW.bright_places, replace=False)]:
         yield "bright", wide_block(ct, place.astype(np.float64))
 
 

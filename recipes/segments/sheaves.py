@@ -12,20 +12,12 @@ from recipes.windows.collection import Crops, table
 from lungsight.diagnose.cuts import SHEAF_PLACES, sheaf_slices
 from lungsight.train.cut_draw import CutCases
 from lungsight.train.draw import how_often
+from lungsight.train.segments_recipe import SheafDraw
+from lungsight.train.sheaves import OUTPUTS, diameter_target, group_of
 
 __all__ = ["OUTPUTS", "sheaf_cases", "sheaf_hu", "tiles_of"]
 
-OUTPUTS = ("malignancy", "texture", "spiculation", "subtlety", "calcification", "diameter")
-"""What the network says, the first for use, the others to learn by."""
-_BESIDE = 0.25
-"""Weight of each of the others."""
-_DRAWN = 3
-"""Slices of a sheaf while training; their mean is judged, so their number may differ."""
-_THICK = 0.25
-"""Share of the slices that are means over their neighbours, as in CTs of thick slices."""
-_DIAMETERS_MM = (3.0, 40.0)
-_BETWEEN = 0.1
-"""Nodules whose malignancy lies nearer to one half are a group of their own."""
+_DRAW = SheafDraw()
 
 
 def tiles_of(crops: Crops) -> list[NDArray[np.intp]]:
@@ -59,17 +51,17 @@ def sheaf_cases(data: Path, crops: Crops, patients: set[str]) -> CutCases:
         cuts = []
         for number in numbers:
             mine = tiles[number]
-            places = (rng.uniform(low, high, _DRAWN) * (len(mine) - 1) + 0.5).astype(np.intp)
-            if rng.random() < _THICK:
+            places = (rng.uniform(low, high, _DRAW.slices) * (len(mine) - 1) + 0.5).astype(np.intp)
+            if rng.random() < _DRAW.thick:
                 cuts.append(np.stack([_hu(crops, mine[max(0, p - 1) : p + 2]).mean(0) for p in places]))
             else:
                 cuts.append(_hu(crops, mine[places]))
         return np.stack(cuts)
 
     malignancy = np.array([n.malignancy for n in crops.nodules])
-    group = np.where(np.abs(malignancy - 0.5) < _BETWEEN, 2, np.where(malignancy < 0.5, 0, 1))
+    group = group_of(malignancy)
     target = _targets(data, crops)
-    weight = np.where(np.arange(len(OUTPUTS)) == 0, 1.0, _BESIDE) * np.ones((len(target), 1))
+    weight = np.where(np.arange(len(OUTPUTS)) == 0, 1.0, _DRAW.beside) * np.ones((len(target), 1))
     spacing = np.ones(len(crops.nodules), np.float32)
     spacing[crops.nodule] = crops.spacing_mm
     chance = [how_often(n.readers) * (n.patient_id in patients) for n in crops.nodules]
@@ -78,7 +70,6 @@ def sheaf_cases(data: Path, crops: Crops, patients: set[str]) -> CutCases:
 
 def _targets(data: Path, crops: Crops) -> NDArray[np.float32]:
     """Each output's target, 0 to 1: ratings 1 to 5 by their mean, calcification by the share of readers who saw any."""
-    low, high = np.log(_DIAMETERS_MM)
     rows = []
     for row, nodule in zip(table(data / "lidc_crops" / "nodules.csv"), crops.nodules, strict=True):
         rated = {
@@ -90,7 +81,7 @@ def _targets(data: Path, crops: Crops) -> NDArray[np.float32]:
                 nodule.malignancy,
                 *((rated[name].mean() - 1) / 4 for name in ("texture", "spiculation", "subtlety")),
                 (rated["calcification"] < 6).mean(),
-                np.clip((np.log(nodule.diameter_mm) - low) / (high - low), 0, 1),
+                diameter_target(nodule.diameter_mm),
             )
         )
     return np.array(rows, np.float32)

@@ -12,32 +12,24 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from recipes.segments.blocks import GROUPS
 from recipes.windows.train import FOLD_SEED, FOLDS
 
 from lungsight.detect.working import PIXEL_MM
 from lungsight.diagnose.cuts import BLOCK_SLICES
-from lungsight.train.cut_draw import CUT_AUGMENT, CutCases, CutDraw, CutDrawer
+from lungsight.train.blocks import block_reader
+from lungsight.train.cut_draw import CutCases, CutDraw, CutDrawer
 from lungsight.train.fit import fit
 from lungsight.train.journal import Journal
 from lungsight.train.nodule_networks import KINDS, NoduleNetwork
-from lungsight.train.recipe import FitConfig
+from lungsight.train.segments_recipe import DetectionRecipe
 
-DRAWN = {"nodule": 16, "alarm": 16, "control": 5, "bright": 3}
+RECIPE = DetectionRecipe()
+DRAWN = {"nodule": RECIPE.draw.nodules, "alarm": RECIPE.draw.alarms, "control": 5, "bright": RECIPE.draw.bright}
 """Blocks a batch of each kind; the CTs' own nodules are drawn among the nodules."""
 OWN_CHANCE = 6.0
 """How often one of them is drawn beside one that was set in: there are few, and they have no seam."""
-FIT = FitConfig(
-    batches=900,
-    learning_rate=1.5e-3,
-    warm_up=50,
-    weight_decay=0.02,
-    averaging=0.995,
-    dropout_ramp=0,
-    checkpoint_every=150,
-    seed=6,
-)
+FIT = RECIPE.fit
 
 
 def block_cases(run: Path) -> CutCases:
@@ -49,16 +41,8 @@ def block_cases(run: Path) -> CutCases:
     group = np.array([names.index(GROUPS[g] if g != own else "nodule") for g in made])
     is_nodule = np.isin(made, (own, nodule))
 
-    def read(k: NDArray[np.intp], rng: np.random.Generator) -> NDArray[np.float32]:
-        blocks = []
-        for number in k:
-            start = int(rng.integers(hu.shape[1] - BLOCK_SLICES + 1))
-            block = hu[number, start : start + BLOCK_SLICES]
-            blocks.append(block[:: rng.choice((-1, 1))])
-        return np.stack(blocks).astype(np.float32)
-
     return CutCases(
-        read=read,
+        read=block_reader(hu),
         spacing_mm=np.full(len(hu), PIXEL_MM, np.float32),
         target=is_nodule.astype(np.float32)[:, None],
         weight=np.ones((len(hu), 1), np.float32),
@@ -71,7 +55,7 @@ def train(kind: str, fold: Path) -> NoduleNetwork:
     """Fit to the blocks of a fold; a run that is done is left alone."""
     run = fold / f"detection-{kind}"
     run.mkdir(parents=True, exist_ok=True)
-    drawer = CutDrawer(block_cases(fold), CutDraw(tuple(DRAWN.values())), CUT_AUGMENT, (FOLD_SEED, 30))
+    drawer = CutDrawer(block_cases(fold), CutDraw(tuple(DRAWN.values())), RECIPE.augment, (FOLD_SEED, 30))
     journal = Journal(run, (FIT.batches,), lambda line: print(f"{run}: {line}", flush=True))
     torch.manual_seed(FIT.seed)
     network = fit(NoduleNetwork(kind, BLOCK_SLICES), drawer, FIT, run, journal.stage(0))

@@ -18,29 +18,21 @@ from recipes.segments.sheaves import OUTPUTS, sheaf_cases, sheaf_hu, tiles_of
 from recipes.windows.collection import Crops, folds, load_crops
 from recipes.windows.train import FOLD_SEED, FOLDS
 
-from lungsight.train.cut_draw import CUT_AUGMENT, CutDraw, CutDrawer, move_cuts
+from lungsight.train.cut_draw import CutDraw, CutDrawer, move_cuts
 from lungsight.train.fit import fit
 from lungsight.train.journal import Journal
 from lungsight.train.nodule_networks import KINDS, NoduleNetwork
-from lungsight.train.recipe import FitConfig
+from lungsight.train.segments_recipe import MalignancyRecipe
 
-DRAW = CutDraw((14, 14, 4))
-FIT = FitConfig(
-    batches=900,
-    learning_rate=1.5e-3,
-    warm_up=50,
-    weight_decay=0.02,
-    averaging=0.995,
-    dropout_ramp=0,
-    checkpoint_every=150,
-    seed=5,
-)
+RECIPE = MalignancyRecipe()
+DRAW = CutDraw((RECIPE.draw.benign, RECIPE.draw.malignant, RECIPE.draw.between))
+FIT = RECIPE.fit
 
 
 def train(data: Path, crops: Crops, patients: set[str], kind: str, run: Path) -> NoduleNetwork:
     """Fit to these patients; a run that is done is left alone."""
     run.mkdir(parents=True, exist_ok=True)
-    drawer = CutDrawer(sheaf_cases(data, crops, patients), DRAW, CUT_AUGMENT, (FOLD_SEED, 20))
+    drawer = CutDrawer(sheaf_cases(data, crops, patients), DRAW, RECIPE.augment, (FOLD_SEED, 20))
     journal = Journal(run, (FIT.batches,), lambda line: print(f"{run}: {line}", flush=True))
     torch.manual_seed(FIT.seed)
     network = fit(NoduleNetwork(kind, None, len(OUTPUTS)), drawer, FIT, run, journal.stage(0))

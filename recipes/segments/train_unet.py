@@ -20,31 +20,12 @@ from recipes.windows.train import FOLD_SEED, FOLDS, lung_case
 from lungsight.train.draw import NoduleCases, how_often, how_sure
 from lungsight.train.fit import fit
 from lungsight.train.journal import Journal
-from lungsight.train.recipe import AugmentConfig, FitConfig, MiningConfig
+from lungsight.train.segments_recipe import SegmentsRecipe
 from lungsight.train.slice_draw import SliceDraw, SliceDrawer
 from lungsight.train.unet import UNet
 
-DRAW = SliceDraw(mining=MiningConfig(first=400, every=300, rounds=4, share_of_slices=0.12, score=0.2, share=0.7))
-AUGMENT = AugmentConfig(
-    shift_px=26.0,
-    angles_deg=(0.0, 15.0, 30.0, 45.0, 90.0),
-    zoom=1.25,
-    blur=0.15,
-    noise_hu=40.0,
-    shift_hu=12.0,
-    bend_px=3.0,
-)
-FIT = FitConfig(
-    batches=2400,
-    learning_rate=2e-3,
-    warm_up=60,
-    weight_decay=1e-4,
-    averaging=0.995,
-    dropout_ramp=0,
-    checkpoint_every=200,
-    seed=3,
-)
-VALIDATION_BATCHES = 12
+RECIPE = SegmentsRecipe()
+DRAW, AUGMENT, FIT = RECIPE.unet.draw, RECIPE.unet.augment, RECIPE.unet.fit
 
 
 def slice_cases(crops: Crops, patients: set[str]) -> NoduleCases:
@@ -91,7 +72,7 @@ def _validation(crops: Crops, aside: set[str]) -> list[tuple[torch.Tensor, ...]]
         return []
     draw = SliceDraw(nodules=32, lungs=0, thick=0.0)
     drawer = SliceDrawer(slice_cases(crops, aside), (), draw, None, (FOLD_SEED, 11))
-    return [drawer.draw(step) for step in range(VALIDATION_BATCHES)]
+    return [drawer.draw(step) for step in range(RECIPE.validation_batches)]
 
 
 def main() -> None:
