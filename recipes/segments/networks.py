@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 
 import numpy as np
@@ -61,9 +62,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folds", type=Path, nargs="+", help="runs/segments/fold0 and so on")
     parser.add_argument("--kind", default="resnet")
+    parser.add_argument("--fitted", type=Path, nargs="*", default=[], help="figures.json and patients.json, once there")
     arguments = parser.parse_args()
+    told = {key: value for file in arguments.fitted for key, value in json.loads(file.read_text("utf-8")).items()}
+    fitted = {key: told[key] for key in ("malignancy_scaling", "nodule_weighing", "patient_scaling") if key in told}
     for fold in arguments.folds:
-        export_fold(fold, {"name": f"segments, {fold.name}"}, kind=arguments.kind)
+        export_fold(fold, {"name": f"segments, {fold.name}", **fitted}, kind=arguments.kind)
 
 
 if __name__ == "__main__":

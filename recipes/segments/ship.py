@@ -43,6 +43,7 @@ def make_card(figures: dict[str, Any], patients: dict[str, Any], kind: str) -> d
             "no probability. None is a probability of cancer."
         ),
         "malignancy_scaling": figures["malignancy_scaling"],
+        "nodule_weighing": patients["nodule_weighing"],
         "patient_scaling": patients["patient_scaling"],
         "both": {"nodules": figures["both_nodules"], **patients["both"]},
         "input": {
@@ -78,7 +79,7 @@ def make_card(figures: dict[str, Any], patients: dict[str, Any], kind: str) -> d
         },
         "figures": {key: figures[key] for key in ("nodules_exact_hu", "nodules_all", "outlines")},
         "limits": (
-            "Trained on CTs of adults with slices of 0.6 to 3 mm; the detection network mostly on nodules that were set "
+            "Trained on CTs of adults with slices of 0.6 to 3 mm; the detection network mostly on nodules set "
             "into the lungs of nine hosts. Research use only, not a medical device."
         ),
         "licence": "Apache-2.0",
@@ -90,7 +91,7 @@ def card_page(card: dict[str, Any], hashes: dict[str, str]) -> str:
     loader = jinja2.FileSystemLoader(Path(__file__).parent)
     environment = jinja2.Environment(loader=loader, keep_trailing_newline=True, autoescape=False)  # noqa: S701 (Markdown)
     environment.filters["interval"] = lambda f: f"{f['value']:.3f} ({f['low']:.3f} to {f['high']:.3f})"
-    kept = ("input", "malignancy_scaling", "patient_scaling", "both", "training")
+    kept = ("input", "nodule_weighing", "malignancy_scaling", "patient_scaling", "both", "training")
     made = json.dumps({key: card[key] for key in kept}, indent=1)
     return environment.get_template("card.md.j2").render(card=card, hashes=hashes, made=made)
 

@@ -171,7 +171,7 @@ class SegmentsConfig:
     z_merge_mm: float = 6.0
     most_candidates: int = 100
     nodule_score: float = 0.5
-    strongest: int = 5
+    strongest: int = 1
     malignancy_threshold: float = 0.5
 
     def __post_init__(self) -> None:

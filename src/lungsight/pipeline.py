@@ -16,7 +16,7 @@ from lungsight.detect.candidates import find_candidates
 from lungsight.detect.rois import agree_across_slices, find_rois
 from lungsight.detect.segment import SliceNetwork, score_slices
 from lungsight.detect.windows import label_windows, score_windows
-from lungsight.diagnose.classify import Judges, judge_candidate, patient_score
+from lungsight.diagnose.classify import Judges, judge_candidate, nodule_weighing_of, patient_score
 from lungsight.diagnose.places import judge_place
 from lungsight.diagnose.points import judge_point
 from lungsight.diagnose.scaling import PlattScaling, scaling_of
@@ -261,7 +261,7 @@ def _load_segments(
     names = ("unet", "detection", "malignancy")
     opened = open_networks(folder, names, engine=engine, precision=precision)
     unet, detection, malignancy = opened.networks
-    judges = Judges(detection.run, malignancy.run, scaling_of(opened.card))
+    judges = Judges(detection.run, malignancy.run, scaling_of(opened.card), nodule_weighing_of(opened.card))
     scaling = scaling_of(opened.card, "patient_scaling")
     pipeline = SegmentsPipeline(unet.run, judges, opened.sha256, unet.engine, config, scaling)
     return pipeline, opened.card

@@ -1,27 +1,78 @@
 """The `segments` system's judgement: each candidate by two networks, the patient by the strongest nodules.
 
-The first network sees a block round the candidate and tells nodules from what looks like them; the second sees slices
+The first network sees a block round the candidate and tells nodules from what looks like them; its score is weighed
+with the U-Net's and with the size, since it saw few large nodules that touch the chest wall. The second sees slices
 of the nodule and says how malignant readers would rate it. The patient's score is a noisy-or over the strongest
 nodules, as in the Data Science Bowl's winning entry: one nodule is enough.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from lungsight.ct.volume import CTVolume
 from lungsight.diagnose.cuts import cut_block, cut_sheaf
-from lungsight.diagnose.scaling import PlattScaling
+from lungsight.diagnose.scaling import PlattScaling, logit_of
 from lungsight.findings import Candidate, Nodule
 
-__all__ = ["CutNetwork", "Judges", "judge_candidate", "noisy_or", "patient_score"]
+__all__ = [
+    "LEAST_MM",
+    "CutNetwork",
+    "Judges",
+    "NoduleWeighing",
+    "judge_candidate",
+    "nodule_weighing_of",
+    "noisy_or",
+    "patient_score",
+]
+
+LEAST_MM = 2.0
+"""Smaller diameters count as this."""
 
 CutNetwork = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """Takes cuts ``(n, slices, 64, 64)``, gives scores ``(n, 1)``, 0 to 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class NoduleWeighing:
+    """What the detection network, the U-Net and the size say becomes one score: logistic regression.
+
+    The score is ``1 / (1 + exp(-(network * logit(n) + unet * logit(u) + size * ln(d / 1 mm) + intercept)))``. As it
+    stands by default it is the network's score alone.
+
+    Attributes
+    ----------
+    network, unet, size, intercept
+        As fitted.
+    """
+
+    network: float = 1.0
+    unet: float = 0.0
+    size: float = 0.0
+    intercept: float = 0.0
+
+    def apply(self, network_score: float, unet_score: float, diameter_mm: float) -> float:
+        """The nodule score, 0 to 1.
+
+        Examples
+        --------
+        >>> round(NoduleWeighing().apply(0.3, 0.9, 10.0), 6)
+        0.3
+        """
+        size = self.size * float(np.log(max(diameter_mm, LEAST_MM)))
+        sums = self.network * float(logit_of(network_score)) + self.unet * float(logit_of(unet_score))
+        return float(expit(sums + size + self.intercept))
+
+
+def nodule_weighing_of(card: Mapping[str, Any]) -> NoduleWeighing:
+    """As a card tells it; where it tells none, the network's score alone."""
+    return NoduleWeighing(**card.get("nodule_weighing", {}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +87,24 @@ class Judges:
         Sheaves in; how malignant.
     scaling
         Of the malignancy score, fitted to nodules the network never saw; None leaves it as it is.
+    weighing
+        How the detection network's score and what the U-Net said become the nodule score.
     """
 
     detection: CutNetwork
     malignancy: CutNetwork
     scaling: PlattScaling | None = None
+    weighing: NoduleWeighing = field(default_factory=NoduleWeighing)
 
-    def nodule_score(self, ct: CTVolume, centre_zyx: NDArray[np.float64]) -> float:
-        """Whether a nodule is at a place of an upright CT, 0 to 1."""
+    def network_score(self, ct: CTVolume, centre_zyx: NDArray[np.float64]) -> float:
+        """What the detection network says of a place of an upright CT, 0 to 1."""
         return _mean_score(self.detection, cut_block(ct, centre_zyx))
+
+    def nodule_score(
+        self, ct: CTVolume, centre_zyx: NDArray[np.float64], unet_score: float, diameter_mm: float
+    ) -> float:
+        """Whether a nodule is there, with what the U-Net said of it, and its diameter in the U-Net's mask; 0 to 1."""
+        return self.weighing.apply(self.network_score(ct, centre_zyx), unet_score, diameter_mm)
 
     def malignancy_score(self, ct: CTVolume, centre_zyx: NDArray[np.float64], first: int, last: int) -> float:
         """How malignant the nodule at a place looks, which the slices from `first` to `last` show; 0 to 1."""
@@ -78,7 +138,7 @@ def judge_candidate(ct: CTVolume, candidate: Candidate, judges: Judges, least_sc
         Its candidate's detection score is the nodule score.
     """
     centre = ct.to_zyx(np.array(candidate.location.lps_mm))
-    score = judges.nodule_score(ct, centre)
+    score = judges.nodule_score(ct, centre, candidate.detection_score, candidate.roi_diameter_mm)
     if score < least_score:
         return None
     region = candidate.region

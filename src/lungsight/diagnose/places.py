@@ -24,6 +24,8 @@ AROUND_MM = 40.0
 """Rows and columns farther from the point are not either."""
 NEAR_MM = 5.0
 """What the U-Net marks farther from the point is another thing."""
+UNMARKED_SCORE = 0.1
+"""What counts as the U-Net's score where it marks nothing."""
 ALONE_MM = 2.0
 """Half the height that is looked at where nothing is marked."""
 
@@ -59,7 +61,8 @@ def judge_place(
     """
     if not all(-0.5 <= p <= n - 0.5 for p, n in zip(point_zyx, ct.shape, strict=True)):
         raise ValueError(f"voxel {point_zyx.round(1).tolist()} is outside the CT of {ct.shape} voxels")
-    mask = _marked(ct, point_zyx, network, config)
+    marked = _marked(ct, point_zyx, network, config)
+    mask, unet_score = marked or (None, UNMARKED_SCORE)
     middle = np.clip(np.rint(point_zyx), 0, np.subtract(ct.shape, 1)).astype(int)
     if mask is None:
         half = int(ALONE_MM / ct.spacing_zyx_mm[0])
@@ -73,7 +76,7 @@ def judge_place(
     candidate = Candidate(
         location=ct.locate(np.clip(point_zyx, 0, np.subtract(ct.shape, 1))),
         roi_diameter_mm=diameter_mm,
-        detection_score=judges.nodule_score(ct, point_zyx),
+        detection_score=judges.nodule_score(ct, point_zyx, unet_score, diameter_mm),
         region=region,
     )
     return Nodule(candidate, judges.malignancy_score(ct, point_zyx, first, last), mask=mask)
@@ -81,8 +84,8 @@ def judge_place(
 
 def _marked(
     ct: CTVolume, point_zyx: NDArray[np.float64], network: SliceNetwork, config: SegmentsConfig
-) -> Region | None:
-    """What the U-Net marks nearest to the point, if it is near."""
+) -> tuple[Region, float] | None:
+    """What the U-Net marks nearest to the point, if it is near, and its score."""
     reach_mm = (REACH_MM, AROUND_MM, AROUND_MM)
     low = [max(0, int(p - mm / s)) for p, mm, s in zip(point_zyx, reach_mm, ct.spacing_zyx_mm, strict=True)]
     high = [int(p + mm / s) + 1 for p, mm, s in zip(point_zyx, reach_mm, ct.spacing_zyx_mm, strict=True)]
@@ -91,12 +94,13 @@ def _marked(
     affine[:3, 3] = ct.to_lps(np.array(low, np.float64))
     part = CTVolume(ct.hu[near], affine)
     everywhere = np.ones(part.shape, bool)
-    best, nearest_mm = None, NEAR_MM
+    best: tuple[Region, float] | None = None
+    nearest_mm = NEAR_MM
     for candidate in find_candidates(part, everywhere, score_slices(part, everywhere, network), config):
         region = candidate.region
         voxels = np.argwhere(region.mask) + region.start_zyx + low
         apart_mm = float(np.sqrt((((voxels - point_zyx) * ct.spacing_zyx_mm) ** 2).sum(1)).min())
         if apart_mm < nearest_mm:
             z, y, x = (a + b for a, b in zip(region.start_zyx, low, strict=True))
-            best, nearest_mm = Region((z, y, x), region.mask), apart_mm
+            best, nearest_mm = (Region((z, y, x), region.mask), candidate.detection_score), apart_mm
     return best
