@@ -15,7 +15,14 @@ PICTURES = DOCS / "pictures"
 LARGEST_KB = 60
 
 
-@pytest.mark.parametrize(("script", "names"), [("merging.py", ["distance_merging.png", "z_merging.png"])])
+@pytest.mark.parametrize(
+    ("script", "names"),
+    [
+        ("merging.py", ["distance_merging.png", "z_merging.png"]),
+        ("nodule_networks.py", ["block_and_sheaf.png", "nodule_kinds.png"]),
+        ("unet.py", ["unet.png"]),
+    ],
+)
 def test_pictures_are_what_the_code_draws(script: str, names: list[str], tmp_path: Path) -> None:
     runpy.run_path(str(PICTURES / script))["main"](tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == names
