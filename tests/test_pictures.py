@@ -20,7 +20,7 @@ LARGEST_KB = 60
     [
         ("merging.py", ["distance_merging.png", "z_merging.png"]),
         ("nodule_networks.py", ["block_and_sheaf.png", "nodule_kinds.png"]),
-        ("unet.py", ["unet.png"]),
+        ("unet.py", ["unet.png", "unet_scores.png"]),
     ],
 )
 def test_pictures_are_what_the_code_draws(script: str, names: list[str], tmp_path: Path) -> None:
