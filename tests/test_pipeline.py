@@ -8,13 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from lungsight import __version__
 from lungsight.config import Config, WindowsConfig
 from lungsight.ct.read import read_ct
 from lungsight.ct.volume import CTVolume
 from lungsight.errors import InputError, WeightsError
-from lungsight.findings import Density, Diagnosis, Nodule, Verdict
+from lungsight.findings import Density, Diagnosis, Nodule, Region, Verdict
 from lungsight.pipeline import WindowsPipeline, load_pipeline
 from lungsight.prior import compare_with_prior
 from lungsight.runtime import Network, shipped_weights
@@ -189,6 +190,23 @@ def test_growth_since_an_earlier_ct() -> None:
     assert grown.growth.volume_doubling_days == pytest.approx(200 / 1.38, rel=0.2)
     assert new.growth.earlier is None
     assert diagnosis.warnings == ()
+
+
+def test_growth_of_masks_that_were_outlined_otherwise_is_measured_alike() -> None:
+    now, then = volume(drawn(MALIGNANT)), volume(drawn(dataclasses.replace(MALIGNANT, diameter_mm=16)))
+    (nodule,) = diagnose(now).nodules
+    assert nodule.mask is not None
+    assert nodule.measurements is not None
+    thinner = Region(nodule.mask.start_zyx, ndimage.binary_erosion(nodule.mask.mask))
+    smaller = dataclasses.replace(nodule.measurements, long_axis_mm=14.0, short_axis_mm=14.0, volume_mm3=1400.0)
+    other = dataclasses.replace(nodule, mask=thinner, measurements=smaller)
+    diagnosis = dataclasses.replace(diagnose(now), system="segments", nodules=(other,))
+    compared = compare_with_prior(diagnosis, now, then, 200)
+    assert compared.nodules[0].growth is not None
+    # 22 mm against 16 mm, not the 14 mm of the other outline.
+    assert compared.nodules[0].growth.mean_diameter_change_mm == pytest.approx(6, abs=2.8)
+    assert compared.nodules[0].measurements == smaller
+    assert "outlined again in both CTs" in compared.warnings[0]
 
 
 def test_an_earlier_ct_without_lungs_is_told() -> None:

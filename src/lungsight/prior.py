@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
+
 from lungsight.config import Config
 from lungsight.ct.register import register_rigid
 from lungsight.ct.upright import turn_upright
@@ -53,6 +55,19 @@ def compare_with_prior(
         warning = "No lung was found in the earlier CT, so nothing was compared with it."
         return replace(diagnosis, warnings=(*diagnosis.warnings, warning))
     earlier = EarlierCT(upright, lungs, landmarks, register_rigid(ct, upright))
-    nodules = growth_since(diagnosis.nodules, ct, earlier, days, (config.outline, config.measure))
-    unknown = () if days is not None else ("The days since the earlier CT are not known: no volume doubling time.",)
-    return replace(diagnosis, nodules=nodules, warnings=(*diagnosis.warnings, *unknown))
+    present = None if diagnosis.system == "windows" else _present(ct, config)
+    nodules = growth_since(diagnosis.nodules, ct, earlier, days, (config.outline, config.measure), present=present)
+    told = []
+    if days is None:
+        told.append("The days since the earlier CT are not known: no volume doubling time.")
+    if present is not None:
+        told.append("For growth, nodules were outlined again in both CTs, by a threshold: not the masks of the report.")
+    return replace(diagnosis, nodules=nodules, warnings=(*diagnosis.warnings, *told))
+
+
+def _present(ct: CTVolume, config: Config) -> EarlierCT | None:
+    """The present CT as one to outline nodules in; None without lungs."""
+    upright = turn_upright(ct).volume(ct)
+    lungs = segment_lungs(upright, config.lungs)
+    landmarks = find_landmarks(upright, lungs)
+    return None if landmarks is None else EarlierCT(upright, lungs, landmarks, np.asarray)

@@ -70,6 +70,8 @@ def growth_since(
     earlier: EarlierCT,
     days: int | None,
     configs: tuple[OutlineConfig, MeasureConfig],
+    *,
+    present: EarlierCT | None = None,
 ) -> tuple[Nodule, ...]:
     """Each measured nodule with its growth.
 
@@ -85,6 +87,9 @@ def growth_since(
         Between the two; None if not known.
     configs
         How nodules are outlined and measured, here as there.
+    present
+        `ct` itself, if its masks were not outlined so (those of a U-Net were not): each nodule is then outlined again
+        at its place, since two ways of outlining differ by more than a nodule grows.
 
     Returns
     -------
@@ -100,7 +105,8 @@ def growth_since(
             continue
         centre_lps = ct.to_lps(np.argwhere(mask.mask).mean(0) + mask.start_zyx)
         then = earlier.measure_at(centre_lps, now.long_axis_mm, *configs)
-        grown.append(replace(nodule, growth=growth_of(now, then, days)))
+        alike = now if present is None else present.measure_at(centre_lps, now.long_axis_mm, *configs)
+        grown.append(replace(nodule, growth=growth_of(alike, then, days)) if alike else nodule)
     return tuple(grown)
 
 
