@@ -51,7 +51,7 @@ class Row:
 
     name: str
     logit: Floats
-    minutes: float
+    minutes: float | None
     megabytes: float
     ms: dict[str, float]
 
@@ -112,7 +112,7 @@ def ms_of(content: bytes, choice: EngineChoice) -> float:
     return float(np.median(seconds)) * 1000
 
 
-def measure(mode: str, network: NoduleNetwork, minutes: float, crops: Crops, held_out: Indices) -> Row:
+def measure(mode: str, network: NoduleNetwork, minutes: float | None, crops: Crops, held_out: Indices) -> Row:
     """What the trained network says of these nodules, and its size and speed as it would ship."""
     content = export_nodule_network(network).SerializeToString()
     ms = {str(choice): ms_of(content, choice) for choice in available_choices()}
@@ -138,7 +138,8 @@ def table_of(crops: Crops, held_out: Indices, rows: list[Row]) -> str:
     def figures(row: Row) -> list[str]:
         above = figure(lambda k: auc(row.logit, k) - auc(rows[0].logit, k)) if row is not rows[0] else ""
         right = figure(lambda k: float(((row.logit[k] > 0) == malignant[k]).mean()))
-        cost = [f"{number:.1f}" for number in (*row.ms.values(), row.megabytes, row.minutes)]
+        spent = "" if row.minutes is None else f"{row.minutes:.1f}"
+        cost = [*(f"{number:.1f}" for number in (*row.ms.values(), row.megabytes)), spent]
         return [row.name, *aucs(row.logit), above, right, *cost]
 
     head = ["network", f"AUC, exact HU ({len(exact)})", f"AUC, all ({len(every)})", f"AUC above {rows[0].name}, all"]

@@ -32,6 +32,7 @@ def test_scores_of_patients(tmp_path: Path) -> None:
     put(tmp_path, "b", without_nodule(sample_ct()))
     put(tmp_path, "a", MASS)
     put(tmp_path, "c", without_nodule(sample_ct(), Verdict.INDETERMINATE))
+    put(tmp_path, ".a.partial", MASS)  # what a killed run left
     (tmp_path / "notes.txt").write_text("x")
     told: list[tuple[str, float]] = []
     scores = read_diagnosis_scores(tmp_path, lambda step, done: told.append((step, done)))

@@ -92,7 +92,8 @@ def read_diagnosis_marks(folder: Path, progress: Callable[[str, float], None] = 
 
 
 def _records(folder: Path, progress: Callable[[str, float], None]) -> list[tuple[Path, dict[str, Any]]]:
-    paths = sorted(folder.glob(f"*/{_FILE}"))
+    # What a killed run left half written has a name that begins with a dot.
+    paths = sorted(path for path in folder.glob(f"*/{_FILE}") if not path.parent.name.startswith("."))
     if not paths:
         remedy = "Give the folder that holds one folder, made by `lungsight diagnose`, for each patient."
         raise InputError(f"no */{_FILE} in {folder}", "one for each patient", remedy)
