@@ -17,8 +17,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from recipes.windows.collection import folds, lidc_outlines, load_host, table, tumour_mask
-from recipes.windows.train import FOLD_SEED, FOLDS
+from recipes.windows.collection import fold_table, lidc_outlines, load_host, table, tumour_mask
 
 from lungsight.ct.volume import CTVolume
 from lungsight.evaluate.intervals import Proportion
@@ -142,8 +141,7 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="holds windows/ and segments/")
     arguments = parser.parse_args()
     boxes = {row["name"]: row for row in table(arguments.data / "chest_ct" / "boxes.csv")}
-    crops = [row["patient_id"] for row in table(arguments.data / "lidc_crops" / "nodules.csv")]
-    fold_of = folds(crops + [name for name in boxes if name != "LCTSC-005"], FOLDS, FOLD_SEED)
+    fold_of = fold_table(arguments.data)
     print("| CT | nodules and tumours | false ROIs | verdict | score | lungs, s | else, s |")
     print("|---|---|--:|---|--:|--:|--:|")
     rows = []

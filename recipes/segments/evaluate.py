@@ -21,9 +21,8 @@ import torch
 from numpy.typing import NDArray
 from recipes.segments.networks import load_nodule_network, load_unet
 from recipes.segments.sheaves import sheaf_hu, tiles_of
-from recipes.windows.collection import Crops, folds, load_crops, table
+from recipes.windows.collection import FOLDS, Crops, fold_table, load_crops
 from recipes.windows.evaluate import BOOTSTRAP, Floats, crop_scores, load_run, nodule_figures, rounded, scaled_by_fold
-from recipes.windows.train import FOLD_SEED, FOLDS
 from sklearn.linear_model import LogisticRegression
 
 from lungsight.diagnose.points import judge_slices
@@ -86,9 +85,7 @@ def overlaps(network: UNet, crops: Crops, numbers: NDArray[np.intp]) -> Floats:
 
 def measure(data: Path, crops: Crops, runs: Path, windows: Path, kind: str) -> dict[str, Any]:
     """Every figure of the card that needs no whole CT."""
-    hosts = [row["name"] for row in table(data / "chest_ct" / "boxes.csv")]
-    hosts = [name for name in hosts if name != "LCTSC-005"]  # as load_hosts
-    fold_of = folds([n.patient_id for n in crops.nodules] + hosts, FOLDS, FOLD_SEED)
+    fold_of = fold_table(data)
     fold = np.array([fold_of[n.patient_id] for n in crops.nodules])
     shown = np.isin(np.arange(len(fold)), crops.nodule)
     clear = shown & np.array([n.clear for n in crops.nodules])

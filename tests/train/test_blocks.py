@@ -21,7 +21,7 @@ from lungsight.train.store import Cases
 from lungsight.train.truth import read_truth
 from refusals import refused
 
-DRAW = BlockDraw(pixel_score=0.5, most_candidates=9, bright_places=4, bright_hu=-880.0, thick_mm=20.0)
+DRAW = BlockDraw(alarm_score=0.5, most_alarms=9, bright_places=4, bright_hu=-880.0, thick_mm=20.0)
 NODULE, ALARM, BRIGHT = range(len(BLOCK_GROUPS))
 
 
@@ -100,7 +100,7 @@ def test_blocks_are_read_up_and_down_from_any_of_three_slices() -> None:
 
 
 def test_they_are_made_once_and_thick_slices_can_be_left_out(cases: Cases, tmp_path: Path) -> None:
-    draw = BlockDraw(pixel_score=1.0, bright_places=1, bright_hu=-880.0, thick_mm=0.0)
+    draw = BlockDraw(alarm_score=1.0, bright_places=1, bright_hu=-880.0, thick_mm=0.0)
     told: list[float] = []
     made = build_blocks(cases, np.zeros_like, draw, (1,), tmp_path / "blocks", told.append)
     assert sorted(made.group.tolist()) == [NODULE, NODULE, BRIGHT, BRIGHT]

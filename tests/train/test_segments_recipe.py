@@ -63,7 +63,7 @@ def test_what_a_file_leaves_out_is_the_default(tmp_path: Path) -> None:
         ("[malignancy]\nkind = 'alexnet'", "malignancy.kind is 'alexnet'"),
         ("[detection.draw]\nnodules = 0\nalarms = 0\nbright = 0", r"are \[0, 0, 0\]"),
         ("[detection.draw]\nnodules = 1.5", "nodules = 1.5"),
-        ("[detection.draw]\npixel_score = 0.0", "pixel_score is 0.0"),
+        ("[detection.draw]\nalarm_score = 0.0", "alarm_score is 0.0"),
         ("[detection.draw]\nthick_mm = -1.0", "thick_mm -1.0"),
         ("[malignancy.draw]\nbenign = -1", r"\[-1, 14, 4\]"),
         ("[malignancy.draw]\nslices = 0", "slices is 0"),

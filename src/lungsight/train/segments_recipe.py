@@ -100,9 +100,9 @@ class BlockDraw:
     ----------
     nodules, alarms, bright
         Blocks a batch of nodules, of what the U-Net takes for nodules and is none, and of bright places in the lungs.
-    pixel_score, most_candidates
-        As in use, see :class:`~lungsight.config.SegmentsConfig`, but more eager: the U-Net has seen the CTs it is asked
-        about, or it would give too few of its errors.
+    alarm_score, most_alarms
+        `pixel_score` and `most_candidates` of :class:`~lungsight.config.SegmentsConfig`, but more eager: the U-Net has
+        seen the CTs it is asked about, or it would give too few of its errors.
     bright_places, bright_hu
         So many places of a CT's lungs that are denser than this.
     thick_mm
@@ -112,15 +112,17 @@ class BlockDraw:
     nodules: int = 16
     alarms: int = 16
     bright: int = 3
-    pixel_score: float = 0.08
-    most_candidates: int = 400
+    alarm_score: float = 0.08
+    most_alarms: int = 400
     bright_places: int = 120
     bright_hu: float = -500.0
     thick_mm: float = 5.0
 
     def __post_init__(self) -> None:
         _check_counts(self, "nodules", "alarms", "bright")
-        _ = self.eager  # which checks its own
+        if not 0 < self.alarm_score <= 1 or self.most_alarms < 1:
+            found = f"alarm_score is {self.alarm_score} and most_alarms {self.most_alarms}"
+            raise ValueError(f"{found}, expected above 0 and at most 1, and 1 or more")
         if self.bright_places < 0 or self.thick_mm < 0:
             found = f"bright_places is {self.bright_places} and thick_mm {self.thick_mm}"
             raise ValueError(f"{found}, expected 0 or more")
@@ -128,7 +130,7 @@ class BlockDraw:
     @property
     def eager(self) -> SegmentsConfig:
         """Settings of the search for candidates."""
-        return SegmentsConfig(pixel_score=self.pixel_score, most_candidates=self.most_candidates)
+        return SegmentsConfig(pixel_score=self.alarm_score, most_candidates=self.most_alarms)
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,7 +120,7 @@ class Stages:
             raise InputError(
                 f"{len(self.learned)} patients with nothing in their lungs that looks like a nodule and is none",
                 f"voxels over bright_hu = {r.draw.bright_hu:g}, or candidates of the U-Net, away from nodules",
-                "Lower bright_hu or pixel_score in the recipe.",
+                "Lower bright_hu or alarm_score in the recipe.",
             )
         absent = [name for name, w, there in zip(BLOCK_GROUPS, wanted, counts, strict=True) if w and not there]
         for name in absent:
