@@ -22,13 +22,10 @@ from numpy.typing import NDArray
 from recipes.segments.networks import slice_network
 from recipes.windows.collection import FOLD_SEED, FOLDS, Host, fold_table, load_hosts, table, tumour_mask
 
-from lungsight.ct.volume import CTVolume
-from lungsight.detect.candidates import find_candidates
 from lungsight.detect.lungs import segment_lungs
-from lungsight.detect.segment import SliceNetwork, score_slices
-from lungsight.diagnose.cuts import sample_block
+from lungsight.detect.segment import SliceNetwork
 from lungsight.train import paste
-from lungsight.train.blocks import WIDE_PX, WIDE_SLICES
+from lungsight.train.blocks import places_without, wide_block
 from lungsight.train.donors import Donor, read_voi
 from lungsight.train.segments_recipe import BlockDraw
 from lungsight.train.simulate import cut_control
@@ -51,11 +48,6 @@ def donors(data: Path, vois: Path, patients: set[str]) -> list[Donor]:
             rating = float(row["Malignancy_value"])
             found.append(Donor(row["nodule_id"], row["patient_id"], rating, partial(read_voi, image, mask)))
     return found
-
-
-def wide_block(ct: CTVolume, centre_zyx: NDArray[np.float64]) -> NDArray[np.int16]:
-    """HU round a place, ``(11, 92, 92)``."""
-    return np.rint(sample_block(ct, centre_zyx, WIDE_SLICES, WIDE_PX)).astype(np.int16)
 
 
 def virtual_blocks(
@@ -87,12 +79,8 @@ def host_blocks(
         ct = paste.thicken(ct, thickness_mm)
         weights = paste.slab_weights(len(host.ct.hu), host.ct.spacing_zyx_mm[0], thickness_mm)
         lesions, lungs = paste.average_slabs(lesions, weights) > 0, segment_lungs(ct)
-    for candidate in find_candidates(ct, lungs, score_slices(ct, lungs, network), DRAW.eager):
-        if not (lesions[candidate.region.box] & candidate.region.mask).any():
-            yield "alarm", wide_block(ct, ct.to_zyx(np.array(candidate.location.lps_mm)))
-    bright = np.argwhere(lungs & ~lesions & (ct.hu > DRAW.bright_hu))
-    for place in bright[rng.choice(len(bright), DRAW.bright_places, replace=False)]:
-        yield "bright", wide_block(ct, place.astype(np.float64))
+    for group, centre in places_without(ct, lungs, lesions, network, DRAW, rng):
+        yield group, wide_block(ct, centre)
 
 
 def own_nodules(data: Path, database: Path, host: Host) -> list[NDArray[np.float64]]:

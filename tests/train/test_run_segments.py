@@ -167,7 +167,7 @@ def test_killed_at_any_stage_and_resumed_it_ends_with_the_same_weights(
     for number, (owner, name, call) in enumerate(
         [
             (fit_module, "_step", 4),  # in the U-Net, behind its checkpoint
-            (blocks_module, "_wide_block", 8),  # while blocks are cut
+            (blocks_module, "wide_block", 8),  # while blocks are cut
             (fit_module, "_step", 3),  # in the detection network
             (fit_module, "_step", 3),  # two batches on: in the malignancy network
             (module, "write_networks", 1),

@@ -33,7 +33,16 @@ from lungsight.train.paste import average_slabs, slab_weights, thicken
 from lungsight.train.segments_recipe import BlockDraw
 from lungsight.train.store import Cases
 
-__all__ = ["BLOCK_GROUPS", "WIDE_PX", "WIDE_SLICES", "Blocks", "block_reader", "build_blocks", "places_without"]
+__all__ = [
+    "BLOCK_GROUPS",
+    "WIDE_PX",
+    "WIDE_SLICES",
+    "Blocks",
+    "block_reader",
+    "build_blocks",
+    "places_without",
+    "wide_block",
+]
 
 BLOCK_GROUPS = ("nodule", "alarm", "bright")
 WIDE_PX, WIDE_SLICES = 92, BLOCK_SLICES + 2
@@ -163,10 +172,10 @@ def _blocks_of_ct(
     nodules = [nodule for nodule in cases.nodules if nodule["ct"] == number]
     for ct, lungs_there, lesions_there in _thicknesses(source, lungs, lesions, draw.thick_mm):
         for group, centre in places_without(ct, lungs_there, lesions_there, network, draw, rng):
-            yield group, 0.0, 1.0, _wide_block(ct, centre)
+            yield group, 0.0, 1.0, wide_block(ct, centre)
         for nodule in nodules:
             centre = ct.to_zyx(source.to_lps(nodule["centre_zyx"]))
-            yield "nodule", nodule["sure"], nodule["chance"], _wide_block(ct, centre)
+            yield "nodule", nodule["sure"], nodule["chance"], wide_block(ct, centre)
 
 
 def _thicknesses(
@@ -218,5 +227,6 @@ def places_without(
         yield "bright", place.astype(np.float64)
 
 
-def _wide_block(ct: CTVolume, centre_zyx: NDArray[np.float64]) -> NDArray[np.int16]:
+def wide_block(ct: CTVolume, centre_zyx: NDArray[np.float64]) -> NDArray[np.int16]:
+    """HU round a place, ``(11, 92, 92)``: wider than a block, so that it can be moved and turned."""
     return np.rint(sample_block(ct, centre_zyx, WIDE_SLICES, WIDE_PX)).astype(np.int16)
