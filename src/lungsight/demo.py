@@ -19,8 +19,9 @@ from pathlib import Path, PurePosixPath
 import platformdirs
 
 from lungsight.errors import CorruptFileError, InputError, OutputError
-from lungsight.findings import Diagnosis
-from lungsight.train.truth import count_readers_around, read_lidc_xml
+from lungsight.evaluate.overlap import measure_overlap
+from lungsight.findings import Diagnosis, Region
+from lungsight.train.truth import count_readers_around, read_ct_truth, read_lidc, read_lidc_xml, read_patient_ct
 
 __all__ = ["CITATIONS", "PATIENT", "compare_with_radiologists", "fetch_demo_patient"]
 
@@ -85,7 +86,7 @@ def fetch_demo_patient(
 
 
 def compare_with_radiologists(diagnosis: Diagnosis, folder: Path) -> str:
-    """One sentence: does the best nodule's centre lie where the radiologists drew?
+    """A sentence or two: does the best nodule's centre lie where the radiologists drew, and its outline too?
 
     Parameters
     ----------
@@ -97,16 +98,29 @@ def compare_with_radiologists(diagnosis: Diagnosis, folder: Path) -> str:
     Returns
     -------
     str
-        How many of the radiologists' outlines enclose it.
+        How many of the radiologists' outlines enclose the centre; and, if the nodule has a mask, its Dice against what
+        half or more of those who outlined the mass enclosed.
     """
     readings = read_lidc_xml(folder / _OUTLINES)
     if not diagnosis.nodules:
         return f"{len(readings)} radiologists outlined a mass in this CT; Lungsight found nothing."
-    place = diagnosis.nodules[0].candidate.location
+    best = diagnosis.nodules[0]
+    place = best.candidate.location
     readers = count_readers_around(readings, place.sop_instance_uid or "", place.row, place.column)
-    if not readers:
-        return f"The best nodule's centre lies outside the outlines of all {len(readings)} radiologists."
-    return f"The best nodule's centre lies inside the outlines of {readers} of {len(readings)} radiologists."
+    where = f"inside the outlines of {readers} of" if readers else "outside the outlines of all"
+    told = f"The best nodule's centre lies {where} {len(readings)} radiologists."
+    if best.mask is None:
+        return told
+    return f"{told} The outline overlaps theirs with Dice {_dice(best.mask, folder):.2f}."
+
+
+def _dice(mask: Region, folder: Path) -> float:
+    """Of a mask on the demo CT's grid against the consensus on the lesion that it covers best; 0 if it covers none."""
+    (patient,) = read_lidc(folder)
+    ct = read_patient_ct(patient)
+    lesions = [nodule.region for nodule in read_ct_truth(patient, ct).nodules or () if nodule.region is not None]
+    overlaps = measure_overlap([mask], lesions, ct.spacing_zyx_mm, [None] * len(lesions))
+    return max((overlap.dice for overlap in overlaps), default=0.0)
 
 
 def _download(folder: Path) -> Path:

@@ -145,7 +145,7 @@ def demo(
     precision: PrecisionOption = None,
     overwrite: _Overwrite = False,
 ) -> None:
-    """Fetch a real patient's CT, diagnose it, and say whether the radiologists' mass was found."""
+    """Fetch a real patient's CT, diagnose it, and say how well the radiologists' mass was found and outlined."""
     from lungsight.cohort.options import Options, Study
     from lungsight.demo import CITATIONS, PATIENT, compare_with_radiologists, fetch_demo_patient
     from lungsight.report.page import check_report_folder
