@@ -120,7 +120,7 @@ def _dice(mask: Region, folder: Path) -> float:
     ct = read_patient_ct(patient)
     lesions = [nodule.region for nodule in read_ct_truth(patient, ct).nodules or () if nodule.region is not None]
     overlaps = measure_overlap([mask], lesions, ct.spacing_zyx_mm, [None] * len(lesions))
-    return max((overlap.dice for overlap in overlaps), default=0.0)
+    return max(overlap.dice for overlap in overlaps)
 
 
 def _download(folder: Path) -> Path:
