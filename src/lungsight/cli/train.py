@@ -67,15 +67,29 @@ def train_segments_command(
     recipe: Annotated[
         str | None, typer.Option(metavar="NAME|FILE.toml", help="default, or a file.", show_default="default")
     ] = None,
+    init: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KIND",
+            help="Begin the malignancy network with weights for ImageNet, and fine-tune them: efficientnet-lite0. "
+            "Needs the extra `transfer`.",
+        ),
+    ] = None,
+    bottleneck: Annotated[
+        bool, typer.Option("--bottleneck", help="With --init: keep these weights, learn the last layers alone.")
+    ] = False,
     fold: FoldOption = None,
     resume: ResumeOption = False,
 ) -> None:
     """Train the networks of `segments` on TRUTH; `diagnose --system segments --weights RUN` then uses them."""
     _check_libraries()
     from lungsight.train.run_segments import train_segments
-    from lungsight.train.segments_recipe import load_segments_recipe
+    from lungsight.train.segments_recipes import load_segments_recipe
 
-    chosen = load_segments_recipe(recipe or _DEFAULT_RECIPE) if recipe or not resume else None
+    if bottleneck and init is None:
+        raise typer.BadParameter("goes with --init", param_hint="--bottleneck")
+    asked = recipe or init or not resume
+    chosen = load_segments_recipe(recipe or _DEFAULT_RECIPE, init, bottleneck=bottleneck) if asked else None
     with progress_bars() as progress:
         train_segments(truth, run, chosen, _fold(fold), resume=resume, say=_say, progress=progress)
     use = f"lungsight diagnose SCAN -o OUT --system segments --weights {run}"

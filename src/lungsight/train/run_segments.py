@@ -30,6 +30,7 @@ from lungsight.train.blocks import BLOCK_GROUPS, Blocks, build_blocks
 from lungsight.train.build import build_cases
 from lungsight.train.export_segments import export_nodule_network, export_unet, write_networks
 from lungsight.train.journal import Journal, duration
+from lungsight.train.pretrained import installed_source
 from lungsight.train.run_folder import (
     RECIPE_FILE,
     Fold,
@@ -39,8 +40,9 @@ from lungsight.train.run_folder import (
     check_run,
     split_patients,
 )
-from lungsight.train.segments_recipe import SegmentsRecipe, segments_recipe_from_toml, segments_recipe_to_toml
-from lungsight.train.segments_stages import NETWORKS, Stages, slice_network
+from lungsight.train.segments_recipe import SegmentsRecipe
+from lungsight.train.segments_recipes import segments_recipe_from_toml, segments_recipe_to_toml
+from lungsight.train.segments_stages import NETWORKS, Stages, malignancy_network, slice_network
 from lungsight.train.sheaves import SHEAF_GROUPS, group_of
 from lungsight.train.store import Cases
 from lungsight.train.truth import read_truth
@@ -93,16 +95,19 @@ def train_segments(
         trained then.
     OutputError
         If the folder holds another run, or what is resumed was begun with another recipe, fold or dataset.
+    WeightsError
+        If the recipe begins with weights that are not installed; nothing is read then.
     """
     check_run(run, resume=resume)
-    patients = read_truth(truth)
     if resume:
         fold, begun = check_resumed(run, "segments", fold), segments_recipe_from_toml(run / RECIPE_FILE)
         check_recipe(run, recipe, begun)
         recipe = begun
     elif recipe is None:
         raise ValueError("a new run needs a recipe")
-    else:
+    malignancy_network(recipe.malignancy)  # weights to begin with that are absent are refused now, not hours later
+    patients = read_truth(truth)
+    if not resume:
         begin_run(run, "segments", segments_recipe_to_toml(recipe), fold)
     try:
         cases = build_cases(patients, recipe, run / "cases", lambda share: progress("cases", share))
@@ -172,6 +177,7 @@ def _card(stages: Stages, blocks: Blocks) -> dict[str, Any]:
             "detection": recipe.detection.kind,
             "malignancy": recipe.malignancy.kind,
         },
+        "initial_weights": {"malignancy": installed_source()} if recipe.malignancy.pretrained else {},
         "input": {
             "pixel_mm": PIXEL_MM,
             "hu_range": list(HU_RANGE),

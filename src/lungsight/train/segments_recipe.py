@@ -1,4 +1,4 @@
-"""How the networks of `segments` are made: every number of a training run once, in frozen dataclasses; as TOML.
+"""How the networks of `segments` are made: every number of a training run once, in frozen dataclasses.
 
 The shipped networks are made with the same numbers (``recipes/segments``), from other data.
 """
@@ -7,12 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from pathlib import Path
 
-import tomli_w
-
-from lungsight.config import SegmentsConfig, read_toml, replace_settings
-from lungsight.errors import InputError
+from lungsight.config import SegmentsConfig
 from lungsight.train.cut_draw import CUT_AUGMENT
 from lungsight.train.nodule_networks import KINDS, PRETRAINED_KINDS
 from lungsight.train.recipe import AugmentConfig, FitConfig, MiningConfig
@@ -25,9 +21,6 @@ __all__ = [
     "SegmentsRecipe",
     "SheafDraw",
     "UNetRecipe",
-    "load_segments_recipe",
-    "segments_recipe_from_toml",
-    "segments_recipe_to_toml",
 ]
 
 _NODULE_FIT = FitConfig(
@@ -192,17 +185,37 @@ class MalignancyRecipe:
     ----------
     kind
         Of the network, see :data:`~lungsight.train.nodule_networks.KINDS`.
+    init
+        What its trunk begins with: ``"random"`` weights, or ``"imagenet"``, those of :mod:`lungsight.train.pretrained`.
+        Unless they are frozen, these want a lower rate than others, see
+        :func:`~lungsight.train.segments_recipes.transfer_recipe`.
+    frozen
+        The trunk keeps these weights, and only the layers behind it learn: its features are a bottleneck.
     draw, augment, fit
         As their classes tell.
     """
 
     kind: str = "resnet"
+    init: str = "random"
+    frozen: bool = False
     draw: SheafDraw = field(default_factory=SheafDraw)
     augment: AugmentConfig = CUT_AUGMENT
     fit: FitConfig = field(default_factory=lambda: dataclasses.replace(_NODULE_FIT, seed=5))
 
     def __post_init__(self) -> None:
         _check_kind(self.kind, *KINDS, *PRETRAINED_KINDS)
+        if self.init not in ("random", "imagenet"):
+            raise ValueError(f"init is {self.init!r}, expected one of random, imagenet")
+        if self.pretrained and self.kind not in PRETRAINED_KINDS:
+            known = ", ".join(PRETRAINED_KINDS)
+            raise ValueError(f"init is {self.init!r}, expected random: there are no such weights but for kind {known}")
+        if self.frozen and not self.pretrained:
+            raise ValueError("frozen is true, expected false for init random: what knows nothing has to learn")
+
+    @property
+    def pretrained(self) -> bool:
+        """Whether the trunk begins with weights of other images."""
+        return self.init != "random"
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,43 +263,3 @@ class SegmentsRecipe:
     def fits(self) -> tuple[FitConfig, FitConfig, FitConfig]:
         """How each network is fitted."""
         return self.unet.fit, self.detection.fit, self.malignancy.fit
-
-
-_DEFAULT = "default"
-_REMEDY = "Give what shall differ from the default; RUN/recipe.toml of any run shows every setting."
-
-
-def load_segments_recipe(name_or_path: str) -> SegmentsRecipe:
-    """The recipe ``default``, or that of a TOML file.
-
-    Raises
-    ------
-    InputError
-        If there is neither, or see :func:`segments_recipe_from_toml`.
-
-    Examples
-    --------
-    >>> load_segments_recipe("default").detection.kind
-    'resnet'
-    """
-    if name_or_path == _DEFAULT:
-        return SegmentsRecipe()
-    if not name_or_path.endswith(".toml"):
-        raise InputError(f"recipe {name_or_path!r}", f"{_DEFAULT}, or a file .toml", "Name one of these.")
-    return segments_recipe_from_toml(Path(name_or_path))
-
-
-def segments_recipe_to_toml(recipe: SegmentsRecipe) -> str:
-    """The recipe as TOML, a table for each network."""
-    return tomli_w.dumps(dataclasses.asdict(recipe))
-
-
-def segments_recipe_from_toml(path: Path) -> SegmentsRecipe:
-    """The recipe of a TOML file; what it leaves out is the default's.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be read, is not TOML, names a setting that does not exist or gives a value out of range.
-    """
-    return replace_settings(SegmentsRecipe(), read_toml(path, _REMEDY), f"{path}: ", _REMEDY)

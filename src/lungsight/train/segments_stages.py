@@ -19,6 +19,7 @@ from lungsight.train.cut_draw import CutCases, CutDraw, CutDrawer
 from lungsight.train.fit import Batch, fit
 from lungsight.train.journal import Journal
 from lungsight.train.nodule_networks import NoduleNetwork
+from lungsight.train.pretrained import EfficientNetLite0, load_installed
 from lungsight.train.run_folder import save_weights
 from lungsight.train.segments_recipe import DetectionRecipe, MalignancyRecipe, SegmentsRecipe
 from lungsight.train.sheaves import OUTPUTS, sheaf_cases
@@ -26,7 +27,7 @@ from lungsight.train.slice_draw import SliceDrawer
 from lungsight.train.store import Cases
 from lungsight.train.unet import UNet
 
-__all__ = ["NETWORKS", "Stages", "slice_network"]
+__all__ = ["NETWORKS", "Stages", "malignancy_network", "slice_network"]
 
 NETWORKS = ("unet", "detection", "malignancy")
 """In the order in which they are trained."""
@@ -133,7 +134,7 @@ class Stages:
         r = self.recipe.malignancy
         wanted = (r.draw.benign, r.draw.malignant, r.draw.between)
         learned, aside = (sheaf_cases(self.cases, r.draw, patients) for patients in (self.learned, self.aside))
-        return self._fit(2, r, _new(r, None, len(OUTPUTS)), learned, aside, _counts(learned, wanted))
+        return self._fit(2, r, malignancy_network(r), learned, aside, _counts(learned, wanted))
 
     def _fit(
         self,
@@ -158,6 +159,24 @@ class Stages:
         network = fit(network, drawer, recipe.fit, folder, self.journal.stage(stage), validation=validation)
         save_weights(network, folder)
         return network
+
+
+def malignancy_network(recipe: MalignancyRecipe) -> NoduleNetwork:
+    """The untrained malignancy network of a recipe; what begins at random is the same each time.
+
+    Raises
+    ------
+    LungsightError
+        If it begins with weights that are not there, see :func:`~lungsight.train.pretrained.load_installed`.
+    """
+    network = _new(recipe, None, len(OUTPUTS))
+    for layer in network.trunk:
+        if isinstance(layer, EfficientNetLite0):
+            if recipe.pretrained:
+                load_installed(layer)
+            if recipe.frozen:
+                layer.freeze()
+    return network
 
 
 def _new(recipe: DetectionRecipe | MalignancyRecipe, slices: int | None, outputs: int) -> NoduleNetwork:
