@@ -7,7 +7,6 @@ import itertools
 import multiprocessing
 import os
 import signal
-import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from lungsight.cohort.options import Failure, Options, Outcome, Study
 from lungsight.errors import LungsightError, OutputError
+from lungsight.orphans import end_with_parent
 from lungsight.report.staging import remove_leftovers
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ def _work(pipe: Connection, cores: frozenset[int]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process decides when to end
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, cores)  # before the libraries are imported that count the cores
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     with contextlib.suppress(EOFError, OSError):  # the first process is gone
         load, options = pipe.recv()
         from lungsight.cohort.study import attempt_study  # noqa: PLC0415 (see above)
@@ -183,14 +183,6 @@ def _work(pipe: Connection, cores: frozenset[int]) -> None:
         pipe.send(None)
         while True:
             pipe.send(attempt_study(pipe.recv(), pipeline, options, _silent))
-
-
-def _end_with_parent() -> None:
-    """Nobody would know of its results, and a run that goes on would do the same CT beside it."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)
 
 
 def _silent(_step: str, _share: float) -> None:

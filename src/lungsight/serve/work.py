@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
-import os
 import signal
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
 from lungsight.ct.volume import CTVolume
 from lungsight.errors import LungsightError, OutputError
 from lungsight.findings import Diagnosis
+from lungsight.orphans import end_with_parent
 
 __all__ = ["Diagnose", "Job", "Outcome", "Worker"]
 
@@ -141,7 +140,7 @@ class Worker:
 def _work(load: Callable[[], Diagnose], pipe: Connection) -> None:
     """What the process does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the node decides when to end
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     try:
         diagnose = load()
     except LungsightError as error:
@@ -152,14 +151,6 @@ def _work(load: Callable[[], Diagnose], pipe: Connection) -> None:
     with contextlib.suppress(EOFError):
         while True:
             pipe.send(_do(pipe.recv(), diagnose))
-
-
-def _end_with_parent() -> None:
-    """A killed node starts again and does the study again: what is left of this one must not go on beside it."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)
 
 
 def _import_doors() -> tuple[Callable[[Path], CTVolume], Callable[..., tuple[Path, ...]]]:
