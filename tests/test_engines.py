@@ -11,7 +11,7 @@ import pytest
 from lungsight import engines
 from lungsight.engines import ENGINES, EngineChoice, available_choices, open_onnx
 from lungsight.errors import InputError
-from lungsight.fastest import BFLOAT16_TOLERANCE
+from lungsight.fastest import TOLERANCE
 from lungsight.runtime import shipped_weights
 from refusals import refused
 
@@ -35,6 +35,11 @@ def test_both_engines_are_there_and_the_most_exact_choice_comes_first() -> None:
     expected = [("openvino", "float32"), ("onnxruntime", "float32")]
     expected += [("openvino", "bfloat16")] * HAS_BFLOAT16
     assert available_choices() == tuple(itertools.starmap(EngineChoice, expected))
+    expected += [("openvino", "int8"), ("onnxruntime", "int8")]
+    assert available_choices(int8=True) == tuple(itertools.starmap(EngineChoice, expected))
+    assert available_choices("openvino", "int8", int8=True) == (EngineChoice("openvino", "int8"),)
+    with refused(InputError, "int8 asked of a network that has no int8 form", "float32 or bfloat16", "Leave"):
+        available_choices(precision="int8")
 
 
 @pytest.mark.usefixtures("old_processor")
@@ -76,7 +81,7 @@ def test_without_any_engine_the_remedy_names_one(monkeypatch: pytest.MonkeyPatch
     ("engine", "precision", "found", "expected"),
     [
         ("abacus", None, "engine 'abacus'", "openvino, onnxruntime"),
-        (None, "int8", "precision 'int8'", "float32, bfloat16"),
+        (None, "int4", "precision 'int4'", "float32, bfloat16, int8"),
     ],
 )
 def test_an_unknown_name_is_refused(engine: str | None, precision: str | None, found: str, expected: str) -> None:
@@ -97,7 +102,7 @@ def test_engines_agree_in_float32_and_bfloat16_within_its_tolerance() -> None:
         assert network.engine.endswith(f", {name.split()[1]}")
     if HAS_BFLOAT16:
         rough = opened["openvino bfloat16"].run(field)
-        np.testing.assert_allclose(rough, exact, atol=BFLOAT16_TOLERANCE)
+        np.testing.assert_allclose(rough, exact, atol=TOLERANCE["bfloat16"])
         assert np.abs(rough - exact).max() > 1e-5, "computed in float32 after all"
 
 

@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 
 from lungsight import fastest
 from lungsight.engines import EngineChoice, OpenedNetwork
-from lungsight.fastest import open_fastest
+from lungsight.fastest import open_fastest, other_work
 
 EXACT = EngineChoice("openvino", "float32")
 OTHER = EngineChoice("onnxruntime", "float32")
 ROUGH = EngineChoice("openvino", "bfloat16")
+ROUGHEST = EngineChoice("openvino", "int8")
 
 
 def busy(seconds: float) -> None:
@@ -43,11 +44,15 @@ class Machine:
     asked: list[tuple[str | None, str | None]] = dataclasses.field(default_factory=list)
     batches: list[NDArray[np.float32]] = dataclasses.field(default_factory=list)
 
-    def available_choices(self, engine: str | None, precision: str | None) -> tuple[EngineChoice, ...]:
+    def available_choices(
+        self, engine: str | None, precision: str | None, *, int8: bool = False
+    ) -> tuple[EngineChoice, ...]:
         self.asked.append((engine, precision))
-        return tuple(choice for choice in self.work if engine in {None, choice.engine})
+        there = (choice for choice in self.work if int8 or choice.precision != "int8")
+        return tuple(choice for choice in there if engine in {None, choice.engine})
 
-    def open_onnx(self, _: bytes, choice: EngineChoice) -> OpenedNetwork:
+    def open_onnx(self, content: bytes, choice: EngineChoice) -> OpenedNetwork:
+        assert (content == b"whole numbers") == (choice.precision == "int8")
         self.opened.append(choice)
 
         def run(batch: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -55,7 +60,7 @@ class Machine:
             self.work[choice]()
             return np.full((1, 3), self.answers.get(choice, 0.5), np.float32)
 
-        return OpenedNetwork(run, str(choice), self.shape)
+        return OpenedNetwork(run, str(choice), self.shape, choice)
 
 
 Install = Callable[[Machine], Machine]
@@ -128,6 +133,20 @@ def test_bfloat16_must_agree_with_float32(install: Install, exact: float, rough:
     machine = install(two())
     machine.answers = {EXACT: exact, ROUGH: rough}
     assert open_fastest(b"network").engine == str(chosen)
+
+
+@pytest.mark.parametrize(("answer", "chosen"), [(0.54, ROUGHEST), (0.56, ROUGH)])
+def test_int8_is_a_file_of_its_own_and_must_agree_with_float32(
+    install: Install, cache: Path, answer: float, chosen: EngineChoice
+) -> None:
+    machine = install(Machine({EXACT: works(0.006), ROUGH: works(0.003), ROUGHEST: works(0.001)}, {ROUGHEST: answer}))
+    assert open_fastest(b"network").engine == str(ROUGH)
+    assert ROUGHEST not in machine.opened
+    assert open_fastest(b"network", int8=b"whole numbers").engine == str(chosen)
+    assert len(entries(cache)) == 2
+    machine.opened.clear()
+    assert open_fastest(b"network", int8=b"whole numbers").choice == chosen
+    assert machine.opened == [chosen]
 
 
 def test_with_one_choice_nothing_is_measured(install: Install, cache: Path) -> None:
@@ -267,3 +286,15 @@ def test_the_probe_has_the_shape_of_a_usual_batch(
     open_fastest(b"network", typical_shape=typical)
     assert {batch.shape for batch in machine.batches} == {expected}
     assert machine.batches[0].dtype == np.float32
+
+
+def test_no_engine_is_timed_while_other_work_is_done(install: Install) -> None:
+    machine = install(two())
+    with ThreadPoolExecutor(1) as thread:
+        with other_work():
+            opening = thread.submit(open_fastest, b"network")
+            while machine.opened != [EXACT, ROUGH]:
+                time.sleep(0.001)
+            time.sleep(0.05)
+            assert machine.batches == []
+        assert opening.result().engine == str(ROUGH)

@@ -11,13 +11,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from lungsight import fastest
+from lungsight.detect.exact import MARGIN
+from lungsight.detect.windows import field_of_windows
+from lungsight.detect.working import working_slice
 from lungsight.engines import EngineChoice, OpenedNetwork, available_choices, open_onnx
 from lungsight.errors import InputError, WeightsError
 from lungsight.pipeline import WindowsPipeline, load_pipeline
 from lungsight.runtime import Network, load_network, open_network, shipped_weights
+from phantom import Sphere, thorax
 from refusals import refused
 
 LABELS = {"onnxruntime": "ONNX Runtime ", "openvino": "OpenVINO "}
@@ -31,6 +36,14 @@ def weights(folder: Path, content: bytes, card: str | None = None) -> Path:
     own_card = json.dumps({"sha256": hashlib.sha256(content).hexdigest()})
     (folder / "card.json").write_text(own_card if card is None else card, "utf-8")
     return folder
+
+
+@pytest.fixture(scope="module")
+def thorax_field() -> NDArray[np.float32]:
+    """Lungs with nodules, as a network sees a slice of them."""
+    nodules = tuple(Sphere((-75.0, -50.0 + 25 * k, 0.0), 5.0 + 4 * k) for k in range(5))
+    body = thorax(nodules, (1, 400, 460), (2.5, 0.7, 0.7))
+    return field_of_windows(working_slice(body.hu[0], (0.7, 0.7)), slice(2, 30), slice(2, 30))
 
 
 @pytest.fixture
@@ -100,7 +113,7 @@ def test_what_is_not_onnx_is_refused(content: bytes, tmp_path: Path) -> None:
 
 def test_the_shipped_network_is_described_by_its_card(shipped_network: Network) -> None:
     content = (shipped_weights("windows") / "model.onnx").read_bytes()
-    assert shipped_network.sha256 == hashlib.sha256(content).hexdigest() == shipped_network.card["sha256"]
+    assert shipped_network.sha256 == hashlib.sha256(content).hexdigest() == shipped_network.card["networks"]["model"]
 
 
 def test_a_field_gives_three_scores_a_window_that_sum_to_1(shipped_network: Network) -> None:
@@ -146,7 +159,38 @@ def test_without_openvino_onnx_runtime_runs_it(
     network = load_network(shipped_weights("windows"))
     assert network.engine.startswith("ONNX Runtime")
     field = np.random.default_rng(4).random((78, 88), np.float32)
-    np.testing.assert_allclose(network(field), shipped_network(field), atol=1e-5)
+    np.testing.assert_allclose((network.exact or network)(field), shipped_network(field), atol=1e-5)
+
+
+@pytest.mark.parametrize("engine", INSTALLED)
+def test_in_int8_it_is_the_same_network_and_keeps_an_exact_one(
+    shipped_network: Network, engine: str, thorax_field: NDArray[np.float32]
+) -> None:
+    network = load_network(shipped_weights("windows"), engine=engine, precision="int8")
+    assert network.engine.startswith(LABELS[engine])
+    assert network.engine.endswith(", int8")
+    assert (network.sha256, network.card) == (shipped_network.sha256, shipped_network.card)
+    exact = shipped_network(thorax_field)
+    assert np.ptp(exact[0]) > 0.5, "the field tells nothing apart"
+    rough = network(thorax_field)
+    np.testing.assert_allclose(rough, exact, atol=MARGIN)
+    assert np.abs(rough - exact).max() > 1e-4, "computed in float32 after all"
+    assert network.exact is not None
+    assert network.exact.engine.endswith(", float32")
+    assert network.exact.exact is None
+    np.testing.assert_allclose(network.exact(thorax_field), exact, atol=1e-5)
+
+
+def test_a_network_without_int8_is_not_run_in_it(copied: Path) -> None:
+    card = json.loads((copied / "card.json").read_text("utf-8"))
+    (copied / "model-int8.onnx").write_bytes(b"of another")
+    with refused(WeightsError, "model-int8.onnx has SHA-256", card["networks"]["model-int8"], "install Lungsight"):
+        load_network(copied)
+    del card["networks"]["model-int8"]
+    (copied / "card.json").write_text(json.dumps(card), "utf-8")
+    assert not load_network(copied).engine.endswith("int8")
+    with refused(InputError, "int8 asked of a network that has no int8 form", "float32 or bfloat16", "Leave"):
+        load_network(copied, precision="int8")
 
 
 def test_the_second_load_measures_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -159,10 +203,10 @@ def test_the_second_load_measures_nothing(monkeypatch: pytest.MonkeyPatch, tmp_p
 
     monkeypatch.setattr(fastest, "open_onnx", open_it)
     first = load_network(shipped_weights("windows"))
-    assert opened == list(available_choices())
+    assert opened[: len(available_choices(int8=True))] == list(available_choices(int8=True))
     opened.clear()
     second = load_network(shipped_weights("windows"))
-    assert len(opened) == 1
+    assert [choice.precision for choice in opened[1:]] == ["float32"] * (second.exact is not None)
     assert second.engine == first.engine
 
 

@@ -13,17 +13,18 @@ from recipes.segments.sheaves import OUTPUTS
 
 from lungsight.detect.segment import SliceNetwork
 from lungsight.diagnose.cuts import BLOCK_SLICES
-from lungsight.train.export_segments import export_nodule_network, export_unet, write_networks
+from lungsight.train.export import write_networks
+from lungsight.train.export_segments import export_nodule_network, export_unet
 from lungsight.train.nodule_networks import NoduleNetwork
 from lungsight.train.unet import UNet
 
 __all__ = ["export_fold", "load_nodule_network", "load_unet", "slice_network"]
 
 
-def load_unet(fold: Path) -> UNet:
-    """The finished U-Net of a fold."""
+def load_unet(fold: Path, stage: str = "outline") -> UNet:
+    """The finished U-Net of a fold; of its first stage, ``"unet"``."""
     network = UNet()
-    network.load_state_dict(torch.load(fold / "unet" / "weights.pt", weights_only=True))
+    network.load_state_dict(torch.load(fold / stage / "weights.pt", weights_only=True))
     return network.eval()
 
 
@@ -36,8 +37,8 @@ def load_nodule_network(fold: Path, task: str, kind: str) -> NoduleNetwork:
 
 
 def slice_network(fold: Path) -> SliceNetwork:
-    """The U-Net of a fold as it is used: fields in, scores out."""
-    network = load_unet(fold).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    """The U-Net of a fold after its first stage: fields in, scores out."""
+    network = load_unet(fold, "unet").to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def scores(field: NDArray[np.float32]) -> NDArray[np.float32]:
         tensor = torch.from_numpy(field).contiguous(memory_format=torch.channels_last)

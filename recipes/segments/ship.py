@@ -59,11 +59,8 @@ def make_card(figures: dict[str, Any], patients: dict[str, Any], kind: str) -> d
             "never trained on": "LIDC-IDRI-0001, the demo patient",
         },
         "training": {
-            "unet": {
-                "draw": asdict(train_unet.DRAW),
-                "augment": asdict(train_unet.AUGMENT),
-                "fit": asdict(train_unet.FIT),
-            },
+            "unet": asdict(train_unet.RECIPE.unet),
+            "outline": asdict(train_unet.RECIPE.outline),
             "detection": {
                 "drawn": train_detection.DRAWN,
                 "augment": asdict(CUT_AUGMENT),

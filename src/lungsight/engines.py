@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from types import ModuleType
@@ -15,7 +15,8 @@ from lungsight.errors import InputError
 __all__ = ["ENGINES", "PRECISIONS", "EngineChoice", "OpenedNetwork", "Run", "available_choices", "open_onnx"]
 
 ENGINES = ("openvino", "onnxruntime")
-PRECISIONS = ("float32", "bfloat16")
+PRECISIONS = ("float32", "bfloat16", "int8")
+"""From the most exact on. int8 is a file of its own, whose numbers were made whole ones when it was exported."""
 
 Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
@@ -29,7 +30,7 @@ class EngineChoice:
     engine
         ``"openvino"`` or ``"onnxruntime"``.
     precision
-        ``"float32"`` or, on OpenVINO, ``"bfloat16"``.
+        ``"float32"``, ``"int8"`` or, on OpenVINO, ``"bfloat16"``.
 
     Examples
     --------
@@ -62,26 +63,33 @@ class OpenedNetwork:
         Name and version of the engine, and the precision it computes in.
     input_shape
         Of a batch; None where the network takes any size.
+    choice
+        Which engine and precision that is.
     """
 
     run: Run
     engine: str
     input_shape: tuple[int | None, ...]
+    choice: EngineChoice
 
 
-def available_choices(engine: str | None = None, precision: str | None = None) -> tuple[EngineChoice, ...]:
-    """What can run networks here.
+def available_choices(
+    engine: str | None = None, precision: str | None = None, *, int8: bool = False
+) -> tuple[EngineChoice, ...]:
+    """What can run a network here.
 
     Parameters
     ----------
     engine, precision
         Only those; None for any.
+    int8
+        Whether the network has a file in int8.
 
     Returns
     -------
     tuple of EngineChoice
         At least one; float32 first, then bfloat16, which is there if OpenVINO has instructions for it on this
-        processor.
+        processor, then int8.
 
     Raises
     ------
@@ -90,14 +98,21 @@ def available_choices(engine: str | None = None, precision: str | None = None) -
     """
     _check_name("engine", engine, ENGINES)
     _check_name("precision", precision, PRECISIONS)
+    if precision == "int8" and not int8:
+        raise InputError(
+            "int8 asked of a network that has no int8 form",
+            "float32 or bfloat16, or a `windows` network exported with int8",
+            "Leave the precision out.",
+        )
+    there = {name: [kind for kind in _precisions_of(name) if int8 or kind != "int8"] for name in ENGINES}
     found = [
         EngineChoice(name, kind)
         for kind in PRECISIONS
         for name in ENGINES
-        if engine in {None, name} and precision in {None, kind} and kind in _precisions_of(name)
+        if engine in {None, name} and precision in {None, kind} and kind in there[name]
     ]
     if not found:
-        raise _none_fits(engine, precision)
+        raise _none_fits(engine, precision, there)
     return tuple(found)
 
 
@@ -107,7 +122,7 @@ def open_onnx(content: bytes, choice: EngineChoice) -> OpenedNetwork:
     Parameters
     ----------
     content
-        An ONNX file.
+        An ONNX file; for int8 that in int8.
     choice
         One of :func:`available_choices`.
 
@@ -121,7 +136,7 @@ def open_onnx(content: bytes, choice: EngineChoice) -> OpenedNetwork:
     Exception
         The engine's own, of no common base, if the content is no network that it can run.
     """
-    return _open_openvino(content, choice) if choice.engine == "openvino" else _open_onnxruntime(content)
+    return _open_openvino(content, choice) if choice.engine == "openvino" else _open_onnxruntime(content, choice)
 
 
 def _check_name(kind: str, name: str | None, known: tuple[str, ...]) -> None:
@@ -129,8 +144,7 @@ def _check_name(kind: str, name: str | None, known: tuple[str, ...]) -> None:
         raise InputError(f"{kind} {name!r}", f"one of {', '.join(known)}", "Name one of these, or none.")
 
 
-def _none_fits(engine: str | None, precision: str | None) -> InputError:
-    there = {name: _precisions_of(name) for name in ENGINES}
+def _none_fits(engine: str | None, precision: str | None, there: Mapping[str, Sequence[str]]) -> InputError:
     installed = [f"{name} ({', '.join(kinds)})" for name, kinds in there.items() if kinds]
     if not installed:
         return InputError("no engine is installed", " or ".join(ENGINES), "Install one: `pip install onnxruntime`.")
@@ -148,12 +162,13 @@ def _none_fits(engine: str | None, precision: str | None) -> InputError:
 def _precisions_of(engine: str) -> tuple[str, ...]:
     """In which precisions an engine computes here; none if it is not installed."""
     if engine == "onnxruntime":
-        return () if _onnxruntime() is None else ("float32",)
+        return () if _onnxruntime() is None else ("float32", "int8")
     openvino = _openvino()
     if openvino is None:
         return ()
     capabilities = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    return PRECISIONS if "BF16" in capabilities else ("float32",)
+    needed = {"float32": "FP32", "bfloat16": "BF16", "int8": "INT8"}
+    return tuple(kind for kind in PRECISIONS if needed[kind] in capabilities)
 
 
 # Both libraries take 0.1 s and more to import: `lungsight --help`, or a machine that runs the other, need not spend it.
@@ -175,7 +190,7 @@ def _onnxruntime() -> ModuleType | None:
     return module
 
 
-def _open_onnxruntime(content: bytes) -> OpenedNetwork:
+def _open_onnxruntime(content: bytes, choice: EngineChoice) -> OpenedNetwork:
     import onnxruntime  # noqa: PLC0415
 
     options = onnxruntime.SessionOptions()
@@ -189,17 +204,18 @@ def _open_onnxruntime(content: bytes) -> OpenedNetwork:
         return result
 
     shape = tuple(size if isinstance(size, int) else None for size in given.shape)
-    return OpenedNetwork(run, f"ONNX Runtime {onnxruntime.__version__}, float32", shape)
+    return OpenedNetwork(run, f"ONNX Runtime {onnxruntime.__version__}, {choice.precision}", shape, choice)
 
 
 def _open_openvino(content: bytes, choice: EngineChoice) -> OpenedNetwork:
     import openvino  # noqa: PLC0415
 
-    hint = {"float32": "f32", "bfloat16": "bf16"}[choice.precision]
+    hint = {"float32": "f32", "bfloat16": "bf16", "int8": "f32"}[choice.precision]  # int8: of what is not quantised
     core = openvino.Core()
     wanted = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": hint}
     compiled = core.compile_model(core.read_model(BytesIO(content)), "CPU", wanted)
-    precision = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+    hinted = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+    precision = "int8" if choice.precision == "int8" else _OPENVINO_NAMES.get(hinted, hinted)
     version = openvino.__version__.split("-")[0]
     request = compiled.create_infer_request()
 
@@ -208,7 +224,7 @@ def _open_openvino(content: bytes, choice: EngineChoice) -> OpenedNetwork:
         return np.array(request.infer([batch])[0])
 
     shape = tuple(None if size.is_dynamic else size.get_length() for size in compiled.input(0).partial_shape)
-    return OpenedNetwork(run, f"OpenVINO {version}, {_OPENVINO_NAMES.get(precision, precision)}", shape)
+    return OpenedNetwork(run, f"OpenVINO {version}, {precision}", shape, choice)
 
 
 _OPENVINO_NAMES = {"f32": "float32", "bf16": "bfloat16", "f16": "float16"}

@@ -8,9 +8,10 @@ import json
 import math
 import os
 import platform
+import threading
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,11 @@ from numpy.typing import NDArray
 
 from lungsight.engines import ENGINES, EngineChoice, OpenedNetwork, available_choices, open_onnx
 
-__all__ = ["BFLOAT16_TOLERANCE", "open_fastest"]
+__all__ = ["TOLERANCE", "open_fastest", "other_work"]
 
-BFLOAT16_TOLERANCE = 0.02
-"""bfloat16 is chosen only if no output on the probe differs more from float32: as a share of the largest output, or of
-1 where that is larger."""
+TOLERANCE = {"float32": math.inf, "bfloat16": 0.02, "int8": 0.05}
+"""A precision is chosen only if no output on the probe differs more from float32: as a share of the largest output, or
+of 1 where that is larger."""
 
 _WORTH = 0.9
 """Another choice than the first must take less than this share of its time: noise shall not decide."""
@@ -45,11 +46,25 @@ _CPU_LINES = {
 one model name some have bfloat16 and some do not."""
 
 
+_ALONE = threading.RLock()
+
+
+@contextlib.contextmanager
+def other_work() -> Iterator[None]:
+    """Let no engine be timed while this block runs: what other threads spend would count as the engine's.
+
+    Networks may be opened meanwhile; one whose engine is not known yet waits for the end of the block.
+    """
+    with _ALONE:
+        yield
+
+
 def open_fastest(
     content: bytes,
     engine: str | None = None,
     precision: str | None = None,
     typical_shape: tuple[int, ...] | None = None,
+    int8: bytes | None = None,
 ) -> OpenedNetwork:
     """Open a network on what runs it fastest here.
 
@@ -63,6 +78,8 @@ def open_fastest(
     typical_shape
         ``(n, c, h, w)`` of a usual batch, for the timing; None for that of the network's input, about 256 x 256 pixels
         where it takes any size.
+    int8
+        An ONNX file of the same network in int8, if there is one.
 
     Returns
     -------
@@ -77,17 +94,22 @@ def open_fastest(
     Exception
         The engine's own, if it cannot open the network.
     """
-    key = _key(content, engine, precision)
+    key = _key(content, int8, engine, precision)
     place = _cache_file(key)
     choice = _remembered(place, key)
+
+    def open_as(choice: EngineChoice) -> OpenedNetwork:
+        return open_onnx(int8 if int8 is not None and choice.precision == "int8" else content, choice)
+
     if choice is not None:
-        return open_onnx(content, choice)
-    choices = available_choices(engine, precision)
+        return open_as(choice)
+    choices = available_choices(engine, precision, int8=int8 is not None)
     if len(choices) == 1:
-        return open_onnx(content, choices[0])
-    opened = {choice: open_onnx(content, choice) for choice in choices}
+        return open_as(choices[0])
+    opened = {choice: open_as(choice) for choice in choices}
     shape = typical_shape or _typical_shape(opened[choices[0]].input_shape)
-    seconds = _time_choices(opened, _probe(shape))
+    with _ALONE:
+        seconds = _time_choices(opened, _probe(shape))
     choice = _best(seconds)
     _remember(place, key, choice, seconds)
     return opened[choice]
@@ -118,14 +140,14 @@ def _probe(shape: tuple[int, ...]) -> NDArray[np.float32]:
 def _time_choices(
     opened: Mapping[EngineChoice, OpenedNetwork], probe: NDArray[np.float32]
 ) -> dict[EngineChoice, float]:
-    """Seconds of the quickest run of each, in turns; what is in bfloat16 and disagrees with float32 is left out."""
+    """Seconds of the quickest run of each, in turns; what disagrees with the first, the most exact, is left out."""
     answers = {choice: network.run(probe) for choice, network in opened.items()}  # the first run also warms up
     first = next(iter(answers.values()))
-    tolerance = BFLOAT16_TOLERANCE * max(1.0, float(np.abs(first).max(initial=0)))
+    largest = max(1.0, float(np.abs(first).max(initial=0)))
     agreeing = {
         choice: math.inf
         for choice, answer in answers.items()
-        if choice.precision == "float32" or float(np.abs(answer - first).max(initial=0)) <= tolerance
+        if answer is first or float(np.abs(answer - first).max(initial=0)) <= TOLERANCE[choice.precision] * largest
     }
     begun = time.perf_counter()
     for _ in range(_ROUNDS):
@@ -164,10 +186,11 @@ def _best(seconds: Mapping[EngineChoice, float]) -> EngineChoice:
     return next(choice for choice, needed in seconds.items() if needed * _WORTH <= least)
 
 
-def _key(content: bytes, engine: str | None, precision: str | None) -> dict[str, Any]:
+def _key(content: bytes, int8: bytes | None, engine: str | None, precision: str | None) -> dict[str, Any]:
     """What a choice is good for. Asked without importing an engine, so the one that is not chosen is never loaded."""
     return {
         "weights_sha256": hashlib.sha256(content).hexdigest(),
+        "int8_sha256": None if int8 is None else hashlib.sha256(int8).hexdigest(),
         "among": [engine, precision],
         "versions": {name: _version(name) for name in ENGINES},
         "cpu": _cpu(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,10 @@ from numpy.typing import ArrayLike, NDArray
 from lungsight.config import Config
 from lungsight.ct.volume import CTVolume
 from lungsight.detect.candidates import find_candidates
+from lungsight.detect.exact import likely_rois, score_again
 from lungsight.detect.rois import agree_across_slices, find_rois
 from lungsight.detect.segment import SliceNetwork, score_slices
-from lungsight.detect.windows import label_windows, score_windows
+from lungsight.detect.windows import WindowMap, label_windows, score_windows
 from lungsight.diagnose.classify import Judges, judge_candidate, nodule_weighing_of, patient_score
 from lungsight.diagnose.places import judge_place
 from lungsight.diagnose.points import judge_point
@@ -44,10 +45,13 @@ class WindowsPipeline:
         Says of each window: not ROI, benign ROI, malignant ROI.
     config
         Every setting.
+    exact
+        The network in float32, where `network` computes in less: it looks again at likely ROIs, and at given points.
     """
 
     network: Network
     config: Config = field(default_factory=Config)
+    exact: Network | None = None
     system: str = "windows"
 
     @property
@@ -58,7 +62,7 @@ class WindowsPipeline:
     @property
     def engine(self) -> str:
         """What runs the network."""
-        return self.network.engine
+        return self.network.engine + (", likely ROIs again in float32" if self.exact else "")
 
     def __call__(self, ct: CTVolume, *, progress: Progress | None = None) -> Diagnosis:
         """Diagnose one CT, see :class:`Pipeline`."""
@@ -68,14 +72,22 @@ class WindowsPipeline:
         """The nodules of an upright CT and the patient's score; masks and measurements come later."""
         settings = self.config.windows
         with clock.step("detect"):
-            own_pixels = takes_own_pixels(self.network)
-            windows = score_windows(upright, lungs, self.network, clock.share, own_pixels=own_pixels)
-            windows = agree_across_slices(windows, upright.spacing_zyx_mm[0], settings.slice_reach_mm)
+            windows = self.look(upright, lungs, clock.share)
             rois = find_rois(upright, windows, label_windows(windows, settings.roi_score), settings)
         with clock.step("vote"):
             nodules = tuple(Nodule(roi.candidate, malignant_share([roi.labels]) or 0.0) for roi in rois)
             score = patient_share(rois, settings.vote_roi_score)
         return Found(nodules, score, verdict_of(score, settings.vote_threshold, searched=bool(lungs.any())))
+
+    def look(self, upright: CTVolume, lungs: NDArray[np.bool_], share: Callable[[float], None]) -> WindowMap:
+        """Every window that touches the lungs, as it is labelled; `share` is told the share of slices done, 0 to 1."""
+        own_pixels, settings = takes_own_pixels(self.network), self.config.windows
+        slice_mm = upright.spacing_zyx_mm[0]
+        windows = score_windows(upright, lungs, self.network, share, own_pixels=own_pixels)
+        if self.exact is not None:
+            again = likely_rois(windows, slice_mm, settings)
+            windows = score_again(upright, windows, again, self.exact, own_pixels=own_pixels)
+        return agree_across_slices(windows, slice_mm, settings.slice_reach_mm)
 
     def classify(self, ct: CTVolume, points_lps: ArrayLike) -> tuple[Nodule, ...]:
         """Score given points, see :class:`Pipeline`."""
@@ -84,7 +96,7 @@ class WindowsPipeline:
     def judge(self, upright: CTVolume, point_zyx: NDArray[np.float64]) -> Nodule:
         """The nodule at one point of an upright CT."""
         scaling, own_pixels = scaling_of(self.network.card), takes_own_pixels(self.network)
-        return judge_point(upright, point_zyx, self.network, scaling=scaling, own_pixels=own_pixels)
+        return judge_point(upright, point_zyx, self.exact or self.network, scaling=scaling, own_pixels=own_pixels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,7 +264,8 @@ def load_pipeline(
 
 
 def _load_windows(folder: Path, config: Config, engine: str | None, precision: str | None) -> WindowsPipeline:
-    return WindowsPipeline(load_network(folder, engine=engine, precision=precision), config)
+    network = load_network(folder, engine=engine, precision=precision)
+    return WindowsPipeline(network, config, network.exact)
 
 
 def _load_segments(

@@ -14,14 +14,16 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from lungsight.engines import Run
+from lungsight.engines import OpenedNetwork, Run
 from lungsight.errors import LungsightError, WeightsError
 from lungsight.fastest import open_fastest
 
 __all__ = [
     "DENSE",
+    "INT8",
     "WINDOW_BY_WINDOW",
     "BatchNetwork",
+    "LoadedNetwork",
     "Network",
     "NetworkFolder",
     "load_network",
@@ -34,6 +36,9 @@ __all__ = [
 
 DENSE, WINDOW_BY_WINDOW = "dense", "window by window"
 """A card's ``form``: the network takes a whole field (also where the card has none), or each window by itself."""
+
+INT8 = "model-int8"
+"""Name of a window network's form in int8, which its card may list among ``networks``."""
 
 _TIMED_WINDOWS = 12
 """So many windows are about as much to compute as the dense field that the engines are timed with."""
@@ -101,13 +106,27 @@ class NetworkFolder:
 
 
 @dataclass(frozen=True, slots=True)
-class _Loaded:
+class LoadedNetwork:
+    """A window network on an engine, see :class:`Network`.
+
+    Attributes
+    ----------
+    sha256, card, engine
+        Of ``model.onnx``, also where its form in int8 runs; its folder's; what runs it.
+    run
+        Takes a batch of one field.
+    exact
+        The same network in float32; None if this one computes in float32.
+    """
+
     sha256: str
     card: dict[str, Any]
     engine: str
     run: Run
+    exact: LoadedNetwork | None = None
 
     def __call__(self, field: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Scores of a field's windows."""
         result: NDArray[np.float32] = self.run(field[None, None])[0]
         return result
 
@@ -143,7 +162,8 @@ def open_network(
     engine
         ``"openvino"`` or ``"onnxruntime"``; None for the faster, see :func:`~lungsight.fastest.open_fastest`.
     precision
-        ``"float32"`` or ``"bfloat16"``; None for the faster, unless bfloat16 disagrees with float32.
+        ``"float32"``, ``"bfloat16"`` or ``"int8"``; None for the fastest of those that agree with float32. Only a
+        `windows` network may have an int8 form.
     typical_shape
         Of a usual batch, for timing the engines; None for about 256 x 256 pixels.
 
@@ -160,7 +180,8 @@ def open_network(
         If a file is absent, unreadable or not the one its card describes.
     """
     card, content, sha256 = _read_checked(folder, name)
-    return _open(folder / f"{name}.onnx", card, content, sha256, _Wanted(engine, precision, typical_shape))
+    opened = _opened(folder / f"{name}.onnx", content, _Wanted(engine, precision, typical_shape))
+    return BatchNetwork(sha256, card, opened.engine, opened.run)
 
 
 def open_networks(
@@ -177,8 +198,8 @@ def sha256_of(lines: Sequence[str]) -> str:
     return hashlib.sha256("".join(line + "\n" for line in lines).encode()).hexdigest()
 
 
-def load_network(folder: Path, *, engine: str | None = None, precision: str | None = None) -> Network:
-    """Load the window network ``model.onnx`` of a folder.
+def load_network(folder: Path, *, engine: str | None = None, precision: str | None = None) -> LoadedNetwork:
+    """Load the window network ``model.onnx`` of a folder, or ``model-int8.onnx`` where that is faster.
 
     Parameters
     ----------
@@ -187,7 +208,7 @@ def load_network(folder: Path, *, engine: str | None = None, precision: str | No
 
     Returns
     -------
-    Network
+    LoadedNetwork
         Called with one field, whether the network takes whole fields or each window by itself.
 
     Raises
@@ -199,9 +220,18 @@ def load_network(folder: Path, *, engine: str | None = None, precision: str | No
     dense = card.get("form", DENSE) != WINDOW_BY_WINDOW
     field_px, step_px = (0, 0) if dense else _window_sides(card, folder / "card.json")
     shape = None if dense else (_TIMED_WINDOWS, 1, field_px, field_px)
-    opened = _open(folder / "model.onnx", card, content, sha256, _Wanted(engine, precision, shape))
-    run = opened.run if dense else _window_by_window(opened.run, field_px, step_px)
-    return _Loaded(sha256, card, opened.engine, run)
+    int8 = _read_checked(folder, INT8)[1] if INT8 in _hashes(card) else None
+    model = folder / "model.onnx"
+
+    def loaded(opened: OpenedNetwork, exact: LoadedNetwork | None) -> LoadedNetwork:
+        run = opened.run if dense else _window_by_window(opened.run, field_px, step_px)
+        return LoadedNetwork(sha256, card, opened.engine, run, exact)
+
+    opened = _opened(model, content, _Wanted(engine, precision, shape), int8)
+    if opened.choice.precision == "float32":
+        return loaded(opened, None)
+    exact = _opened(model, content, _Wanted(opened.choice.engine, "float32", shape))
+    return loaded(opened, loaded(exact, None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,16 +241,15 @@ class _Wanted:
     typical_shape: tuple[int, ...] | None
 
 
-def _open(onnx: Path, card: dict[str, Any], content: bytes, sha256: str, wanted: _Wanted) -> BatchNetwork:
+def _opened(onnx: Path, content: bytes, wanted: _Wanted, int8: bytes | None = None) -> OpenedNetwork:
     try:
-        opened = open_fastest(content, wanted.engine, wanted.precision, wanted.typical_shape)
+        return open_fastest(content, wanted.engine, wanted.precision, wanted.typical_shape, int8)
     except LungsightError:
         raise
     except Exception as error:  # the engines' errors share no base
         raise WeightsError(
             f"{onnx} cannot be loaded: {error}", "an ONNX network", "Export the network again."
         ) from error
-    return BatchNetwork(sha256, card, opened.engine, opened.run)
 
 
 def _read_checked(folder: Path, name: str) -> tuple[dict[str, Any], bytes, str]:
@@ -241,8 +270,7 @@ def _read_checked(folder: Path, name: str) -> tuple[dict[str, Any], bytes, str]:
             "a JSON object",
             "Install Lungsight again or export the network again.",
         )
-    networks = card.get("networks", {"model": card.get("sha256")})
-    described = networks.get(name) if isinstance(networks, dict) else None
+    described = _hashes(card).get(name)
     sha256 = hashlib.sha256(content).hexdigest()
     if described != sha256:
         raise WeightsError(
@@ -251,6 +279,12 @@ def _read_checked(folder: Path, name: str) -> tuple[dict[str, Any], bytes, str]:
             "The file was altered or cut short: install Lungsight again or export the network again.",
         )
     return card, content, sha256
+
+
+def _hashes(card: dict[str, Any]) -> dict[str, Any]:
+    """SHA-256 of each network of a folder, as its card tells."""
+    networks = card.get("networks", {})
+    return {"model": card.get("sha256"), **networks} if isinstance(networks, dict) else {}
 
 
 def _window_sides(card: dict[str, Any], card_path: Path) -> tuple[int, int]:

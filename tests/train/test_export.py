@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from lungsight.errors import WeightsError
 from lungsight.runtime import load_network
-from lungsight.train.export import export_windows, form_of, write_weights
+from lungsight.train.export import export_windows, form_of, write_networks
 from lungsight.train.networks import VGG16, PatchCNN, WindowModule
 from refusals import refused
 
@@ -74,28 +74,28 @@ def test_a_zero_padded_network_is_run_window_by_window(make: Callable[[], Window
     network = make().eval()
     given = {"form": form_of(network), "input": {"field_px": 68, "step_px": 10}}
     assert given["form"] == "window by window"
-    write_weights(tmp_path, export_windows(network, half=False), given)
+    write_networks(tmp_path, {"model": export_windows(network, half=False)}, given)
     field = np.random.default_rng(9).random((88, 79), np.float32)
     expected = by_pytorch(network, field[None, None])[0]
     assert expected.shape == (3, 3, 2)
     np.testing.assert_allclose(load_network(tmp_path, precision="float32")(field), expected, atol=1e-5)
-    write_weights(tmp_path, export_windows(network, half=False), {**given, "input": {}})
+    write_networks(tmp_path, {"model": export_windows(network, half=False)}, {**given, "input": {}})
     with refused(WeightsError, "does not tell field_px and step_px", "both", "Export"):
         load_network(tmp_path)
 
 
 def test_what_was_written_is_loaded(tmp_path: Path, network: PatchCNN, half: onnx.ModelProto) -> None:
     folder = tmp_path / "new" / "windows"
-    sha256 = write_weights(folder, half, {"name": "Prüfling", "patients": 12})
+    sha256 = write_networks(folder, {"model": half}, {"name": "Prüfling", "patients": 12})["model"]
     assert sorted(path.name for path in folder.iterdir()) == ["card.json", "model.onnx"]
     assert hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest() == sha256
     card = json.loads((folder / "card.json").read_text("utf-8"))
-    assert card == {"name": "Prüfling", "patients": 12, "sha256": sha256}
+    assert card == {"name": "Prüfling", "patients": 12, "networks": {"model": sha256}}
     loaded = load_network(folder)
     assert (loaded.sha256, loaded.card) == (sha256, card)
     field = np.random.default_rng(9).random((78, 68), np.float32)
     np.testing.assert_allclose(loaded(field), by_pytorch(network, field[None, None])[0], atol=1e-3)
-    assert write_weights(tmp_path / "again", half, {}) == sha256
+    assert write_networks(tmp_path / "again", {"model": half}, {}) == {"model": sha256}
 
 
 def test_a_killed_writer_leaves_the_old_network(
@@ -110,5 +110,5 @@ def test_a_killed_writer_leaves_the_old_network(
 
     monkeypatch.setattr(Path, "write_bytes", killed)
     with pytest.raises(KeyboardInterrupt):
-        write_weights(tmp_path, half, {})
+        write_networks(tmp_path, {"model": half}, {})
     assert (tmp_path / "model.onnx").read_bytes() == b"old"

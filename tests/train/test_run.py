@@ -232,6 +232,7 @@ def test_from_ct_and_masks_to_a_diagnosis(
         assert card["validation"]["validation_loss"] > 0
     if (run / "tensorboard").exists():
         assert next((run / "tensorboard").iterdir()).stat().st_size > 100
+    assert set(card["networks"]) == ({"model", "model-int8"} if patches else {"model"})
     # What was exported says what was trained.
     network = NarrowNetwork(card["padding"]).eval()
     network.load_state_dict(weights(run))
@@ -243,7 +244,7 @@ def test_from_ct_and_masks_to_a_diagnosis(
     write_series(scan, thorax(nodules_of(0), SHAPE, SPACING_MM))
     assert run_cli("diagnose", scan, "-o", tmp_path / "out", "--weights", run) == 0
     diagnosis = json.loads((tmp_path / "out" / "diagnosis.json").read_text("utf-8"))
-    assert diagnosis["provenance"]["weights_sha256"] == card["sha256"]
+    assert diagnosis["provenance"]["weights_sha256"] == card["networks"]["model"]
     # Again without --resume: refused, and nothing is touched.
     before = (run / "model.onnx").stat().st_mtime_ns
     assert run_cli("train", "windows", dataset, "-o", run) == 2

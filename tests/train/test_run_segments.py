@@ -27,6 +27,7 @@ from lungsight.train import run_segments as module
 from lungsight.train import segments_stages
 from lungsight.train.build import CaseSettings, build_cases
 from lungsight.train.journal import Journal
+from lungsight.train.networks import Learner
 from lungsight.train.nodule_networks import NoduleNetwork
 from lungsight.train.patient import PatientTruth
 from lungsight.train.run_folder import Fold, split_patients
@@ -78,6 +79,19 @@ benign = 1
 malignant = 1
 between = 1
 [malignancy.fit]
+batches = 3
+tell_every = 1
+checkpoint_every = 2
+[outline.draw]
+side_px = 32
+nodules = 2
+lungs = 1
+[outline.draw.mining]
+first = 1
+every = 2
+share_of_slices = 0.02
+score = 0.0
+[outline.fit]
 batches = 3
 tell_every = 1
 checkpoint_every = 2
@@ -146,9 +160,18 @@ def run_cli(*words: str | Path) -> int:
 def weights(run: Path) -> dict[str, Tensor]:
     return {
         f"{name}.{key}": value
-        for name in ("unet", "detection", "malignancy")
+        for name in ("unet", "detection", "malignancy", "outline")
         for key, value in torch.load(run / name / "weights.pt", weights_only=True).items()
     }
+
+
+def assert_exported(run: Path, name: str, network: Learner, stage: str, shape: tuple[int, ...]) -> None:
+    """Hold that an ONNX file of the run says what the weights of a stage do."""
+    network.eval().load_state_dict(torch.load(run / stage / "weights.pt", weights_only=True))
+    shown = np.random.default_rng(1).random(shape, np.float32)
+    with torch.no_grad():
+        expected = network(torch.from_numpy(shown)).sigmoid().numpy()
+    np.testing.assert_allclose(open_network(run, name, precision="float32").run(shown), expected[:, :1], atol=2e-3)
 
 
 def trained_malignancy(recipe: SegmentsRecipe, dataset: Path, shared: Path, folder: Path) -> NoduleNetwork:
@@ -187,6 +210,7 @@ def test_killed_at_any_stage_and_resumed_it_ends_with_the_same_weights(
             (blocks_module, "wide_block", 8),  # while blocks are cut
             (fit_module, "_step", 3),  # in the detection network
             (fit_module, "_step", 3),  # two batches on: in the malignancy network
+            (fit_module, "_step", 6),  # in the U-Net's second stage, behind its checkpoint
             (module, "write_networks", 1),
         ]
     ):
@@ -210,9 +234,9 @@ def test_from_ct_and_masks_to_a_diagnosis(dataset: Path, tmp_path: Path, capsys:
     out, err = capsys.readouterr()
     assert f"--system segments --weights {run}" in out
     assert re.search(
-        r"stage 1/3: batch 2/4, loss [\d.]+, Dice [\d.]+, validation loss [\d.]+, Dice [\d.]+, .*left", err
+        r"stage 1/4: batch 2/4, loss [\d.]+, Dice [\d.]+, validation loss [\d.]+, Dice [\d.]+, .*left", err
     )
-    assert re.search(r"stage 3/3: batch 3/3, loss [\d.]+, accuracy", err)
+    assert re.search(r"stage 3/4: batch 3/3, loss [\d.]+, accuracy", err)
     assert "blocks: 4/4 CTs" in err
     assert list(run.rglob("*.part*")) == []
     card = json.loads((run / "card.json").read_text("utf-8"))
@@ -222,21 +246,17 @@ def test_from_ct_and_masks_to_a_diagnosis(dataset: Path, tmp_path: Path, capsys:
     assert card["data"]["blocks"]["nodule"] == 6  # at both thicknesses
     assert card["data"]["blocks"]["bright"] == 3 * 2 * 3
     assert "no block of the group `alarm`" in err  # so untrained a U-Net marks nothing
-    assert set(card["validation"]) == {"unet", "detection", "malignancy"}
+    assert set(card["validation"]) == {"unet", "detection", "malignancy", "outline"}
     assert set(card["validation"]["unet"]) == {"validation_loss", "validation_Dice"}
     assert card["score"].startswith("a score")
     assert card["recipe"]["detection"]["draw"]["bright_places"] == 3
     assert not [key for key in card if "scaling" in key]
     assert "patient0" not in json.dumps(card)
-    # What was exported says what was trained.
-    network = NoduleNetwork("resnet", 9).eval()
-    network.load_state_dict(torch.load(run / "detection" / "weights.pt", weights_only=True))
-    cuts = np.random.default_rng(1).random((2, 9, 64, 64), np.float32)
-    with torch.no_grad():
-        expected = network(torch.from_numpy(cuts)).sigmoid().numpy()
-    np.testing.assert_allclose(
-        open_network(run, "detection", precision="float32").run(cuts), expected[:, :1], atol=2e-3
-    )
+    # What was exported says what was trained, and the U-Net is that of its second stage.
+    first, second = (weights(run)[f"{name}.score.weight"] for name in ("unet", "outline"))
+    assert not torch.equal(first, second)
+    assert_exported(run, "unet", NarrowUNet(), "outline", (1, 1, 32, 32))
+    assert_exported(run, "detection", NoduleNetwork("resnet", 9), "detection", (2, 9, 64, 64))
     diagnosis = load_pipeline("segments", run)(read_ct(dataset / "patient0" / "ct.nii.gz"))
     assert diagnosis.system == "segments"
     # Again without --resume: refused, and nothing is touched.

@@ -50,7 +50,7 @@ def test_what_a_file_leaves_out_is_the_default(tmp_path: Path) -> None:
     fit = dataclasses.replace(plain.fit, batches=7)
     changed = dataclasses.replace(plain, kind="efficientnet-lite0", fit=fit)
     assert found == SegmentsRecipe(labels="hard", malignancy=changed)
-    assert [fit.batches for fit in found.fits] == [2400, 900, 7]
+    assert [fit.batches for fit in found.fits] == [2400, 900, 7, 1200]
 
 
 @pytest.mark.parametrize(
@@ -62,6 +62,7 @@ def test_what_a_file_leaves_out_is_the_default(tmp_path: Path) -> None:
         ('pixel = "native"', "pixel"),
         ("[unet.draw]\nkind = 1", "unet.draw.kind"),
         ("[unet.draw]\nside_px = 50", "unet.draw.side_px is 50"),
+        ("[outline]\nentropy_share = 0.0", "outline.entropy_share is 0.0, expected above 0"),
         ("[detection]\nkind = 'efficientnet-lite0'", "detection.kind is 'efficientnet-lite0', expected one of vgg"),
         ("[malignancy]\nkind = 'alexnet'", "malignancy.kind is 'alexnet'"),
         ("[malignancy]\ninit = 'lidc'", "malignancy.init is 'lidc', expected one of random, imagenet"),

@@ -102,6 +102,17 @@ def test_nodules_are_drawn_as_often_as_they_shall_and_tiles_alike() -> None:
     assert all(65 < tiles[k] < 135 for k in range(4))
 
 
+def test_nodules_that_are_not_sure_are_left_out_unless_all_are_such() -> None:
+    config = replace(PLAIN, side_px=16, nodules=40, lungs=0)
+    sure = {round((hu + 900) / 100) for hu in hu_of(drawer(replace(config, least_sure=1.0)).draw(0)[0])}
+    every = {round((hu + 900) / 100) for hu in hu_of(drawer(config).draw(0)[0])}
+    assert sure < every
+    assert {float(SURE[NODULE[k]]) for k in sure} == {1.0}
+    unsure = nodules(target=np.column_stack([np.full(4, 0.6, np.float32), np.full(4, 0.5, np.float32)]))
+    none_is_sure = SliceDrawer(unsure, (), replace(config, least_sure=1.0), None, (1,))
+    assert {round((hu + 900) / 100) for hu in hu_of(none_is_sure.draw(0)[0])} == every
+
+
 def test_a_patch_is_learned_from_as_its_readers_and_findings_say() -> None:
     field, target, weight = drawer().draw(0)
     for hu, shown, known in zip(hu_of(field)[:6], target[:6, 0], weight[:6, 0], strict=True):
@@ -164,7 +175,8 @@ def test_what_is_wanted_and_not_there_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("side_px", 100), ("side_px", 0), ("nodules", -1), ("thick", 1.5), ("thick_mm", -1.0)]
+    ("name", "value"),
+    [("side_px", 100), ("side_px", 0), ("nodules", -1), ("thick", 1.5), ("thick_mm", -1.0), ("least_sure", 1.1)],
 )
 def test_settings_out_of_range_are_refused(name: str, value: float) -> None:
     with pytest.raises(ValueError, match=f"{name}.* {value}"):

@@ -124,6 +124,14 @@ def test_a_nodule_missed_and_one_half_seen() -> None:
     assert loss == pytest.approx(ENTROPY_SHARE * entropy(0.75, 1) + 1 - overlap, rel=1e-5)
 
 
+def test_the_share_of_entropy_can_be_set() -> None:
+    network, field, outline = Said(0.0, 0.0), torch.zeros(1, 1, 1, 2), torch.tensor([[[[1.0, 0.0]]]])
+    before, _, _ = network.losses(field, outline, torch.ones_like(field))
+    network.entropy_share = 5.0
+    after, _, _ = network.losses(field, outline, torch.ones_like(field))
+    assert (before - after).item() == pytest.approx((ENTROPY_SHARE - 5.0) * math.log(2))
+
+
 def test_where_no_nodule_is_entropy_alone_counts() -> None:
     loss, dice, count = losses_of([logit(0.25), logit(0.1)], [0, 0], [1, 1])
     assert loss == pytest.approx(ENTROPY_SHARE * (entropy(0.25, 0) + entropy(0.1, 0)) / 2, rel=1e-5)

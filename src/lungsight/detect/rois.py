@@ -21,7 +21,16 @@ from lungsight.ct.volume import CTVolume
 from lungsight.detect.windows import CORE_PX, STEP_PX, WINDOW_PX, WindowMap
 from lungsight.findings import Candidate, Region
 
-__all__ = ["CELLS", "Roi", "agree_across_slices", "find_rois", "highest_scores", "overlap", "place_scores"]
+__all__ = [
+    "CELLS",
+    "Roi",
+    "agree_across_slices",
+    "find_rois",
+    "highest_scores",
+    "overlap",
+    "place_scores",
+    "slices_that_agree",
+]
 
 CELLS = WINDOW_PX // STEP_PX
 """Cells a window is wide."""
@@ -87,6 +96,17 @@ def highest_scores(windows: WindowMap) -> NDArray[np.float64]:
     return highest
 
 
+def slices_that_agree(count: int, slice_spacing_mm: float, reach_mm: float) -> int:
+    """How many slices on either side have a weight in :func:`agree_across_slices`, at most all of `count`.
+
+    Examples
+    --------
+    >>> slices_that_agree(133, 2.5, 0.0), slices_that_agree(133, 2.5, 2.5), slices_that_agree(133, 2.5, 5.1)
+    (0, 0, 2)
+    """
+    return max(0, min(int(np.ceil(reach_mm / slice_spacing_mm)), count) - 1)
+
+
 def agree_across_slices(windows: WindowMap, slice_spacing_mm: float, reach_mm: float) -> WindowMap:
     """Average each window's scores with those of the slices around it: a nodule is seen in more than one, noise is not.
 
@@ -105,8 +125,8 @@ def agree_across_slices(windows: WindowMap, slice_spacing_mm: float, reach_mm: f
     WindowMap
         Of the same shape. Beyond the first and last slice nothing is added.
     """
-    reach = min(int(np.ceil(reach_mm / slice_spacing_mm)), len(windows.scores)) - 1
-    if reach < 1:
+    reach = slices_that_agree(len(windows.scores), slice_spacing_mm, reach_mm)
+    if not reach:
         return windows
     total = np.zeros_like(windows.scores)
     weights = np.zeros(len(total), np.float32)

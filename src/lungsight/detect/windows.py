@@ -31,6 +31,7 @@ __all__ = [
     "pixels_in_windows",
     "score_windows",
     "window_counts",
+    "window_extent",
 ]
 
 WINDOW_PX = 50
@@ -127,7 +128,7 @@ def score_windows(
         touching = windows_touching(lungs[z], spacing_mm)
         if touching.any():
             image = working_slice(ct.hu[z], spacing_mm)
-            i, j = _extent(touching, 0), _extent(touching, 1)
+            i, j = window_extent(touching, 0), window_extent(touching, 1)
             found = network(field_of_windows(image, i, j))
             evaluated[z] = touching
             scores[z, :, i, j] = np.where(touching[i, j], found, 0)
@@ -191,7 +192,8 @@ def field_of_windows(image: NDArray[np.float32], rows: slice, columns: slice) ->
     return field
 
 
-def _extent(flags: NDArray[np.bool_], axis: int) -> slice:
+def window_extent(flags: NDArray[np.bool_], axis: int) -> slice:
+    """The rows (axis 0) or columns (1) of windows from the first flag to the last; there must be one."""
     where = np.nonzero(flags)[axis]
     return slice(int(where.min()), int(where.max()) + 1)
 

@@ -17,7 +17,7 @@ from lungsight.detect.windows import MARGIN_PX, WINDOW_PX
 from lungsight.runtime import DENSE, WINDOW_BY_WINDOW
 from lungsight.train.networks import WindowModule
 
-__all__ = ["export_windows", "form_of", "write_weights"]
+__all__ = ["export_windows", "form_of", "write_networks"]
 
 OPSET = 17
 
@@ -119,14 +119,32 @@ class _Graph:
         return model
 
 
-def write_weights(folder: Path, model: onnx.ModelProto, card: Mapping[str, Any]) -> str:
-    """Write ``model.onnx`` and ``card.json`` (with the hash), whole or not at all; gives the SHA-256."""
+def write_networks(folder: Path, networks: Mapping[str, onnx.ModelProto], card: Mapping[str, Any]) -> dict[str, str]:
+    """Write ``<name>.onnx`` of each and then ``card.json``, each file whole or not at all.
+
+    Parameters
+    ----------
+    folder
+        Made if it is not there.
+    networks
+        By name, see :mod:`lungsight.runtime` for the names.
+    card
+        What is known of them.
+
+    Returns
+    -------
+    dict
+        SHA-256 of each, which the card gets as its ``networks``.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    content = model.SerializeToString(deterministic=True)
-    sha256 = hashlib.sha256(content).hexdigest()
-    text = json.dumps({**card, "sha256": sha256}, indent=1, ensure_ascii=False) + "\n"
-    for name, data in (("model.onnx", content), ("card.json", text.encode())):
+    contents = {name: model.SerializeToString(deterministic=True) for name, model in networks.items()}
+    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+    text = json.dumps({**card, "networks": hashes}, indent=1, ensure_ascii=False) + "\n"
+    for name, data in (
+        *((f"{name}.onnx", content) for name, content in contents.items()),
+        ("card.json", text.encode()),
+    ):
         temporary = folder / (name + ".part")
         temporary.write_bytes(data)
         temporary.replace(folder / name)
-    return sha256
+    return hashes

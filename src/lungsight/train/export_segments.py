@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import warnings
-from collections.abc import Mapping
 from io import BytesIO
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -21,7 +16,7 @@ from lungsight.train.export import OPSET
 from lungsight.train.nodule_networks import NoduleNetwork
 from lungsight.train.unet import UNet
 
-__all__ = ["export_nodule_network", "export_unet", "write_networks"]
+__all__ = ["export_nodule_network", "export_unet"]
 
 _STORED_WHOLE = 64
 """Weights of fewer numbers stay float32: biases, which weigh nothing on disk."""
@@ -90,18 +85,3 @@ def _halve(graph: onnx.GraphProto) -> None:
             casts.append(helper.make_node("Cast", [name + "_stored"], [name], to=TensorProto.FLOAT))
     for cast in reversed(casts):
         graph.node.insert(0, cast)
-
-
-def write_networks(folder: Path, networks: Mapping[str, onnx.ModelProto], card: Mapping[str, Any]) -> None:
-    """Write ``<name>.onnx`` of each and then ``card.json`` with their hashes, each file whole or not at all."""
-    folder.mkdir(parents=True, exist_ok=True)
-    contents = {name: model.SerializeToString(deterministic=True) for name, model in networks.items()}
-    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
-    text = json.dumps({**card, "networks": hashes}, indent=1, ensure_ascii=False) + "\n"
-    for name, data in (
-        *((f"{name}.onnx", content) for name, content in contents.items()),
-        ("card.json", text.encode()),
-    ):
-        temporary = folder / (name + ".part")
-        temporary.write_bytes(data)
-        temporary.replace(folder / name)

@@ -26,13 +26,15 @@ from lungsight import __version__
 from lungsight.detect.windows import FIELD_PX, STEP_PX, WINDOW_PX
 from lungsight.detect.working import HU_RANGE, PIXEL_MM
 from lungsight.errors import InputError, LungsightError
+from lungsight.runtime import DENSE, INT8
 from lungsight.train.build import build_cases
 from lungsight.train.draw import PatchDrawer
-from lungsight.train.export import export_windows, form_of, write_weights
+from lungsight.train.export import export_windows, form_of, write_networks
 from lungsight.train.fit import Batch, fit
 from lungsight.train.grid import WindowDrawer
 from lungsight.train.journal import Journal
 from lungsight.train.networks import WindowModule, network_of
+from lungsight.train.quantize import calibration_fields, quantize_windows
 from lungsight.train.recipe import PatchDraw, Recipe
 from lungsight.train.recipes import recipe_from_toml, recipe_to_toml
 from lungsight.train.run_folder import (
@@ -190,7 +192,11 @@ def _export(
     network: WindowModule, run: Path, recipe: Recipe, cases: Cases, learned: frozenset[str], journal: Journal
 ) -> None:
     save_weights(network, run)
-    write_weights(run, export_windows(network), run_card(network, recipe, cases, learned, journal.records))
+    networks = {"model": export_windows(network)}
+    fields = calibration_fields(cases.lungs_of(learned)) if form_of(network) == DENSE else []
+    if fields:
+        networks[INT8] = quantize_windows(network, fields)
+    write_networks(run, networks, run_card(network, recipe, cases, learned, journal.records))
 
 
 def run_card(

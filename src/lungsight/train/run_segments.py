@@ -5,7 +5,8 @@
     run/
     ├── recipe.toml, run.json   what was asked for
     ├── cases/, blocks/         see lungsight.train.store and .blocks; may be deleted when the run is done
-    ├── unet/, detection/, malignancy/   checkpoint.pt, from which an interrupted run goes on; early weights; weights.pt
+    ├── unet/, detection/, malignancy/, outline/   (the U-Net's second stage)
+    │       checkpoint.pt, from which an interrupted run goes on; early weights; weights.pt
     ├── log.jsonl, curves.png, tensorboard/
     └── unet.onnx, detection.onnx, malignancy.onnx, card.json
 """
@@ -28,7 +29,8 @@ from lungsight.diagnose.cuts import BLOCK_SLICES, BLOCK_STEP_MM, CUT_PX, SHEAF_P
 from lungsight.errors import InputError, LungsightError
 from lungsight.train.blocks import BLOCK_GROUPS, Blocks, build_blocks
 from lungsight.train.build import build_cases
-from lungsight.train.export_segments import export_nodule_network, export_unet, write_networks
+from lungsight.train.export import write_networks
+from lungsight.train.export_segments import export_nodule_network, export_unet
 from lungsight.train.journal import Journal, duration
 from lungsight.train.pretrained import installed_source
 from lungsight.train.run_folder import (
@@ -42,7 +44,7 @@ from lungsight.train.run_folder import (
 )
 from lungsight.train.segments_recipe import SegmentsRecipe
 from lungsight.train.segments_recipes import segments_recipe_from_toml, segments_recipe_to_toml
-from lungsight.train.segments_stages import NETWORKS, Stages, malignancy_network, slice_network
+from lungsight.train.segments_stages import NETWORKS, STAGES, Stages, malignancy_network, slice_network
 from lungsight.train.sheaves import SHEAF_GROUPS, group_of
 from lungsight.train.store import Cases
 from lungsight.train.truth import read_truth
@@ -125,6 +127,7 @@ def train_segments(
     unet = stages.train_unet()
     blocks = _cut_blocks(stages, unet, progress)
     detection, malignancy = stages.train_detection(blocks), stages.train_malignancy()
+    unet = stages.train_outline(unet)
     journal.close()
     networks = (export_unet(unet), export_nodule_network(detection), export_nodule_network(malignancy))
     write_networks(run, dict(zip(NETWORKS, networks, strict=True)), _card(stages, blocks))
@@ -200,10 +203,10 @@ def _card(stages: Stages, blocks: Blocks) -> dict[str, Any]:
 
 
 def _validation(records: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
-    """The last figures of each network on patients kept aside; of those that have any."""
+    """The last figures of each stage on patients kept aside; of those that have any."""
     found = {}
     for record in records:
         scored = {key: value for key, value in record.items() if key.startswith("validation_")}
         if scored:
-            found[NETWORKS[record["stage"] - 1]] = scored
+            found[STAGES[record["stage"] - 1]] = scored
     return found

@@ -18,6 +18,7 @@ __all__ = [
     "BlockDraw",
     "DetectionRecipe",
     "MalignancyRecipe",
+    "OutlineRecipe",
     "SegmentsRecipe",
     "SheafDraw",
     "UNetRecipe",
@@ -34,6 +35,28 @@ _NODULE_FIT = FitConfig(
 )
 
 
+_UNET_MINING = MiningConfig(first=400, every=300, rounds=4, share_of_slices=0.12, score=0.2, share=0.7)
+_UNET_AUGMENT = AugmentConfig(
+    shift_px=26.0,
+    angles_deg=(0.0, 15.0, 30.0, 45.0, 90.0),
+    zoom=1.25,
+    blur=0.15,
+    noise_hu=40.0,
+    shift_hu=12.0,
+    bend_px=3.0,
+)
+_UNET_FIT = FitConfig(
+    batches=2400,
+    learning_rate=2e-3,
+    warm_up=60,
+    weight_decay=1e-4,
+    averaging=0.995,
+    dropout_ramp=0,
+    checkpoint_every=200,
+    seed=3,
+)
+
+
 def _check_counts(settings: object, *names: str) -> None:
     counts = [getattr(settings, name) for name in names]
     if min(counts) < 0 or not sum(counts):
@@ -47,7 +70,7 @@ def _check_kind(kind: str, *kinds: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class UNetRecipe:
-    """The U-Net: how its batches are drawn, changed, and learned.
+    """The U-Net's first stage, which learns where nodules are: how its batches are drawn, changed, and learned.
 
     Attributes
     ----------
@@ -55,34 +78,43 @@ class UNetRecipe:
         As their classes tell.
     """
 
+    draw: SliceDraw = field(default_factory=lambda: SliceDraw(mining=_UNET_MINING))
+    augment: AugmentConfig = field(default_factory=lambda: _UNET_AUGMENT)
+    fit: FitConfig = field(default_factory=lambda: _UNET_FIT)
+
+
+@dataclass(frozen=True, slots=True)
+class OutlineRecipe:
+    """The U-Net's second stage, which learns how far they reach: nodules that all is sure of, less changed.
+
+    Attributes
+    ----------
+    draw, augment, fit
+        As their classes tell.
+    entropy_share
+        Weight of the cross-entropy beside Dice, see :class:`~lungsight.train.unet.UNet`; above 0.
+    """
+
     draw: SliceDraw = field(
         default_factory=lambda: SliceDraw(
-            mining=MiningConfig(first=400, every=300, rounds=4, share_of_slices=0.12, score=0.2, share=0.7)
+            nodules=28,
+            lungs=8,
+            least_sure=1.0,
+            thick=0.1,
+            mining=dataclasses.replace(_UNET_MINING, first=50, rounds=3),
         )
     )
     augment: AugmentConfig = field(
-        default_factory=lambda: AugmentConfig(
-            shift_px=26.0,
-            angles_deg=(0.0, 15.0, 30.0, 45.0, 90.0),
-            zoom=1.25,
-            blur=0.15,
-            noise_hu=40.0,
-            shift_hu=12.0,
-            bend_px=3.0,
+        default_factory=lambda: dataclasses.replace(
+            _UNET_AUGMENT, shift_px=20.0, zoom=1.1, noise_hu=20.0, shift_hu=8.0, bend_px=1.0
         )
     )
-    fit: FitConfig = field(
-        default_factory=lambda: FitConfig(
-            batches=2400,
-            learning_rate=2e-3,
-            warm_up=60,
-            weight_decay=1e-4,
-            averaging=0.995,
-            dropout_ramp=0,
-            checkpoint_every=200,
-            seed=3,
-        )
-    )
+    fit: FitConfig = field(default_factory=lambda: dataclasses.replace(_UNET_FIT, batches=1200))
+    entropy_share: float = 5.0
+
+    def __post_init__(self) -> None:
+        if self.entropy_share <= 0:
+            raise ValueError(f"entropy_share is {self.entropy_share}, expected above 0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,6 +267,9 @@ class SegmentsRecipe:
         Of the split of the patients and of what is drawn.
     unet, detection, malignancy
         The three networks, in this order: the second learns from the errors of the first.
+    outline
+        The U-Net's second stage. It comes last: the detection network learns from what the first stage takes for
+        nodules.
     """
 
     labels: str = "soft"
@@ -244,6 +279,7 @@ class SegmentsRecipe:
     unet: UNetRecipe = field(default_factory=UNetRecipe)
     detection: DetectionRecipe = field(default_factory=DetectionRecipe)
     malignancy: MalignancyRecipe = field(default_factory=MalignancyRecipe)
+    outline: OutlineRecipe = field(default_factory=OutlineRecipe)
 
     def __post_init__(self) -> None:
         if self.labels not in ("soft", "hard"):
@@ -260,6 +296,6 @@ class SegmentsRecipe:
         return "working"
 
     @property
-    def fits(self) -> tuple[FitConfig, FitConfig, FitConfig]:
-        """How each network is fitted."""
-        return self.unet.fit, self.detection.fit, self.malignancy.fit
+    def fits(self) -> tuple[FitConfig, FitConfig, FitConfig, FitConfig]:
+        """How each stage is fitted."""
+        return self.unet.fit, self.detection.fit, self.malignancy.fit, self.outline.fit

@@ -1,4 +1,4 @@
-"""The three trainings of a run of `segments`, each on what the patients to learn from show."""
+"""The trainings of a run of `segments`, each on what the patients to learn from show."""
 
 from __future__ import annotations
 
@@ -21,16 +21,18 @@ from lungsight.train.journal import Journal
 from lungsight.train.nodule_networks import NoduleNetwork
 from lungsight.train.pretrained import EfficientNetLite0, load_installed
 from lungsight.train.run_folder import save_weights
-from lungsight.train.segments_recipe import DetectionRecipe, MalignancyRecipe, SegmentsRecipe
+from lungsight.train.segments_recipe import DetectionRecipe, MalignancyRecipe, OutlineRecipe, SegmentsRecipe, UNetRecipe
 from lungsight.train.sheaves import OUTPUTS, sheaf_cases
 from lungsight.train.slice_draw import SliceDrawer
 from lungsight.train.store import Cases
 from lungsight.train.unet import UNet
 
-__all__ = ["NETWORKS", "Stages", "malignancy_network", "slice_network"]
+__all__ = ["NETWORKS", "STAGES", "Stages", "malignancy_network", "slice_network"]
 
 NETWORKS = ("unet", "detection", "malignancy")
-"""In the order in which they are trained."""
+"""What a run makes."""
+STAGES = (*NETWORKS, "outline")
+"""In the order in which they are trained; the last is the U-Net again."""
 _VALIDATION = 1
 """Told to the drawers' seeds: what the patients kept aside are drawn with."""
 
@@ -78,17 +80,25 @@ class Stages:
 
     def train_unet(self) -> UNet:
         """Stage 1, on the slices of nodules and on whole lungs; if it is done, its network."""
-        r, seed = self.recipe.unet, (self.recipe.seed, 0)
+        torch.manual_seed(self.recipe.unet.fit.seed)
+        return self._fit_unet(0, UNet(), self.recipe.unet)
+
+    def train_outline(self, unet: UNet) -> UNet:
+        """Stage 4, the U-Net again, on nodules that all is sure of; if it is done, its network."""
+        unet.entropy_share = self.recipe.outline.entropy_share
+        return self._fit_unet(3, unet, self.recipe.outline)
+
+    def _fit_unet(self, stage: int, network: UNet, recipe: UNetRecipe | OutlineRecipe) -> UNet:
+        seed = (self.recipe.seed, stage)
         nodules, lungs = self.cases.nodules_of(self.learned), self.cases.lungs_of(self.learned)
-        drawer = SliceDrawer(nodules, lungs, r.draw, r.augment, seed)
-        folder = self.folder / NETWORKS[0]
-        torch.manual_seed(r.fit.seed)
+        drawer = SliceDrawer(nodules, lungs, recipe.draw, recipe.augment, seed)
+        folder = self.folder / STAGES[stage]
         network = fit(
-            UNet(),
+            network,
             drawer,
-            r.fit,
+            recipe.fit,
             folder,
-            self.journal.stage(0),
+            self.journal.stage(stage),
             keep={"drawer": drawer.lungs},
             validation=self._outlines_aside(seed),
         )
@@ -146,7 +156,7 @@ class Stages:
         counts: tuple[int, ...],
     ) -> NoduleNetwork:
         seed = (self.recipe.seed, stage)
-        folder = self.folder / NETWORKS[stage]
+        folder = self.folder / STAGES[stage]
         drawer = CutDrawer(learned, CutDraw(counts), recipe.augment, seed)
         validation: Callable[[], Iterable[Batch]] = tuple
         if sum(there := _counts(aside, counts)):

@@ -33,6 +33,8 @@ class SliceDraw:
         Side of a patch in working pixels, a multiple of 16.
     nodules, lungs
         Patches round nodules and of whole lungs in a batch.
+    least_sure
+        Nodules that are less surely one, as few readers marked them, are not drawn, unless all are such; 0 to 1.
     thick, thick_mm
         This share of the nodules' slices are means over neighbouring slices, up to so many mm, as in CTs of thick
         slices.
@@ -43,6 +45,7 @@ class SliceDraw:
     side_px: int = 96
     nodules: int = 20
     lungs: int = 12
+    least_sure: float = 0.0
     thick: float = 0.3
     thick_mm: float = 5.0
     mining: MiningConfig = field(default_factory=MiningConfig)
@@ -52,6 +55,8 @@ class SliceDraw:
             raise ValueError(f"side_px is {self.side_px}, expected a multiple of {MULTIPLE_PX}")
         if min(self.nodules, self.lungs) < 0 or not self.nodules + self.lungs:
             raise ValueError(f"nodules and lungs are {self.nodules} and {self.lungs}, expected a patch in a batch")
+        if not 0 <= self.least_sure <= 1:
+            raise ValueError(f"least_sure is {self.least_sure}, expected 0 to 1")
         if not 0 <= self.thick <= 1 or self.thick_mm < 0:
             raise ValueError(f"thick is {self.thick} and thick_mm {self.thick_mm}, expected 0 to 1, and 0 or more")
 
@@ -85,6 +90,8 @@ class SliceDrawer:
         seed: tuple[int, ...],
     ) -> None:
         chance = nodules.chance * np.isin(np.arange(len(nodules.chance)), nodules.nodule)
+        sure = chance * (nodules.target[:, 0] >= config.least_sure)
+        chance = sure if sure.any() else chance
         for count, there, name in ((config.nodules, chance.any(), "nodule"), (config.lungs, len(lungs), "lung")):
             if count and not there:
                 raise ValueError(f"{count} patches a batch of a {name} are wanted, and there is none")

@@ -16,10 +16,12 @@ from torch.nn import functional
 from lungsight.detect.segment import MULTIPLE_PX
 from lungsight.train.networks import Learner
 
-__all__ = ["WIDTHS", "UNet"]
+__all__ = ["ENTROPY_SHARE", "WIDTHS", "UNet"]
 
 WIDTHS = (16, 32, 64, 96, 128)
 """Feature maps of each level, from the whole slice down."""
+ENTROPY_SHARE = 25.0
+"""Weight of the cross-entropy beside Dice at first: it is a mean over pixels, nearly all of which are easy."""
 _DEEP = 3
 """Level from which feature maps are dropped: those above hold edges, which all of the rest needs."""
 _SMOOTH = 1.0
@@ -35,12 +37,18 @@ class UNet(Learner):
         Feature maps a level; each level halves rows and columns.
     dropout
         Share of the feature maps dropped in the deep levels while training.
+
+    Attributes
+    ----------
+    entropy_share
+        Weight of the cross-entropy beside Dice in the loss; may be set between stages.
     """
 
     measured = "Dice"
 
     def __init__(self, widths: tuple[int, ...] = WIDTHS, dropout: float = 0.15) -> None:
         super().__init__()
+        self.entropy_share = ENTROPY_SHARE
         if 2 ** (len(widths) - 1) > MULTIPLE_PX:
             raise ValueError(f"{len(widths)} levels, expected as many as {MULTIPLE_PX} px can be halved, and one")
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
@@ -88,13 +96,9 @@ class UNet(Learner):
         shown = (target * weight).amax((1, 2, 3)) > 0
         overlap, hard = _dice(logits.sigmoid(), target, weight), _dice((logits > 0).float(), target.round(), weight)
         count = shown.sum().clamp(min=1)
-        loss = entropy * _ENTROPY_SHARE + ((1 - overlap) * shown).sum() / count
+        loss = entropy * self.entropy_share + ((1 - overlap) * shown).sum() / count
         n = torch.tensor(float(len(field)))
         return loss * n, (hard * shown).sum() / count * n, n
-
-
-_ENTROPY_SHARE = 25.0
-"""Weight of the cross-entropy beside Dice: it is a mean over pixels, nearly all of which are easy."""
 
 
 def _dice(score: Tensor, target: Tensor, weight: Tensor) -> Tensor:
