@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from lungsight.cohort.options import Options, Study
-from lungsight.cohort.study import diagnose_study, load_system
+from lungsight.cohort.study import diagnose_study, load_system, read_study
 
 
 def main() -> None:
@@ -21,7 +21,8 @@ def main() -> None:
     pipeline = load_system(options)
     for line in sys.stdin:
         began = time.perf_counter()
-        diagnosis, _ = diagnose_study(Study(Path(line.strip()), out), pipeline, options, lambda *_: None)
+        study = Study(Path(line.strip()), out)
+        diagnosis, _ = diagnose_study(study, read_study(study, options), pipeline, options, lambda *_: None)
         seconds = time.perf_counter() - began
         print(json.dumps({"seconds": seconds, **diagnosis.provenance.seconds}), flush=True)
 

@@ -174,14 +174,15 @@ def classify(  # noqa: PLR0913, PLR0917 - each is an option
     overwrite: _Overwrite = False,
 ) -> None:
     """Score given points of a CT, without lungs or detection: nodule_score and malignancy_score, 0 to 1."""
+    from lungsight.cohort.options import Options
+    from lungsight.cohort.study import load_while
     from lungsight.ct.read import read_ct
-    from lungsight.pipeline import load_pipeline
     from lungsight.points import check_scores_file, read_points, write_scores
 
     check_scores_file(out, overwrite)
     rows, points_lps = read_points(points)
-    pipeline = load_pipeline(system, weights, engine=engine, precision=precision)
-    ct = read_ct(source, series)
+    options = Options(system, weights, engine=engine, precision=precision)
+    pipeline, ct = load_while(options, lambda: read_ct(source, series))
     try:
         nodules = pipeline.classify(ct, points_lps)
     except ValueError as error:
@@ -213,7 +214,7 @@ def show_config() -> None:
 
 
 def _diagnose_one(study: Study, options: Options, patient: Path | None = None, title: str | None = None) -> Diagnosis:
-    from lungsight.cohort.study import diagnose_study, load_system
+    from lungsight.cohort.study import diagnose_study, load_while, read_study
     from lungsight.guidelines.patient import read_patient
     from lungsight.report.lines import diagnosis_line
     from lungsight.report.page import check_report_folder
@@ -221,9 +222,11 @@ def _diagnose_one(study: Study, options: Options, patient: Path | None = None, t
     check_report_folder(study.folder, options.overwrite)
     if patient is not None:
         study = dataclasses.replace(study, known=read_patient(patient))
-    pipeline = load_system(options)
     with progress_bars() as progress:
-        diagnosis, written = diagnose_study(study, pipeline, options, progress)
+        progress("read", 0.0)
+        pipeline, read = load_while(options, lambda: read_study(study, options))
+        progress("read", 1.0)
+        diagnosis, written = diagnose_study(study, read, pipeline, options, progress)
     what = "Report" if options.page else "Diagnosis"
     tell(diagnosis.warnings, *([title] if title else []), diagnosis_line(diagnosis), f"{what}: {written}")
     return diagnosis

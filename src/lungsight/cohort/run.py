@@ -14,7 +14,7 @@ from typing import Any
 
 from lungsight.cohort.names import name_studies
 from lungsight.cohort.options import Options, Outcome, Study
-from lungsight.cohort.study import Progress, attempt_study, load_system
+from lungsight.cohort.study import Progress, attempt_study, begin_study, load_system
 from lungsight.cohort.workers import Load, Run, worker_processes
 from lungsight.errors import CorruptFileError, InputError, OutputError
 from lungsight.report.staging import check_folder, remove_leftovers
@@ -131,8 +131,11 @@ def diagnose_cohort(
 @contextlib.contextmanager
 def _here(load: Load, options: Options, progress: Progress) -> Iterator[Run]:
     pipeline = load(options)
-    attempt = partial(attempt_study, pipeline=pipeline, options=options, progress=progress)
-    yield lambda studies: map(attempt, studies)
+
+    def attempt(study: Study) -> Outcome:
+        return attempt_study(study, partial(begin_study, study, pipeline, options), pipeline, options, progress)
+
+    yield partial(map, attempt)
 
 
 def _prepare(out: Path, studies: Sequence[Study]) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from lungsight import __version__
 from lungsight import pipeline as systems
@@ -18,6 +19,7 @@ from lungsight.ct.acquired import read_acquisition_date
 from lungsight.ct.read import read_ct
 from lungsight.ct.volume import CTVolume
 from lungsight.errors import InputError, LungsightError
+from lungsight.fastest import other_work
 from lungsight.findings import Diagnosis
 from lungsight.guidelines.assess import apply_guidelines
 from lungsight.guidelines.patient import Patient
@@ -27,9 +29,35 @@ from lungsight.report.lines import diagnosis_line
 from lungsight.report.nodules import nodule_files
 from lungsight.report.page import DIAGNOSIS_FILE, PAGE_FILE, check_report_folder, write_report
 
-__all__ = ["attempt_study", "diagnose_study", "is_done", "load_system"]
+__all__ = [
+    "ReadStudy",
+    "attempt_study",
+    "begin_study",
+    "diagnose_study",
+    "is_done",
+    "load_system",
+    "load_while",
+    "read_study",
+]
 
 Progress = Callable[[str, float], None]
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ReadStudy:
+    """A study's CT as it was read.
+
+    Attributes
+    ----------
+    ct
+        The CT.
+    seconds
+        Wall-clock time it took.
+    """
+
+    ct: CTVolume
+    seconds: float
 
 
 def load_system(options: Options) -> Pipeline:
@@ -45,13 +73,71 @@ def load_system(options: Options) -> Pipeline:
     )
 
 
-def diagnose_study(study: Study, pipeline: Pipeline, options: Options, progress: Progress) -> tuple[Diagnosis, Path]:
+def load_while(options: Options, read: Callable[[], _T]) -> tuple[Pipeline, _T]:
+    """Load the system while something is read, each on a core of its own.
+
+    Parameters
+    ----------
+    options
+        As for :func:`load_system`.
+    read
+        Called here, not in another thread.
+
+    Returns
+    -------
+    Pipeline
+        Of :func:`load_system`.
+    object
+        What `read` gave.
+
+    Raises
+    ------
+    Exception
+        What `read` raises; if it raises nothing, what :func:`load_system` raises.
+    """
+    with ThreadPoolExecutor(1, "load") as thread:
+        loading = thread.submit(load_system, options)
+        with other_work():
+            result = read()
+        return loading.result(), result
+
+
+def read_study(study: Study, options: Options) -> ReadStudy:
+    """Read a study's CT, after looking whether its folder may be written to.
+
+    Parameters
+    ----------
+    study
+        The CT.
+    options
+        `resume` counts as `overwrite`.
+
+    Raises
+    ------
+    LungsightError
+        If the CT cannot be used or its folder is refused.
+    """
+    check_report_folder(study.folder, options.overwrite or options.resume)
+    started = time.perf_counter()
+    ct = read_ct(study.source, study.series_uid)
+    if options.dicom:
+        from lungsight.report.dicom import check_source  # noqa: PLC0415 - highdicom takes a second
+
+        check_source(ct)
+    return ReadStudy(ct, time.perf_counter() - started)
+
+
+def diagnose_study(
+    study: Study, read: ReadStudy, pipeline: Pipeline, options: Options, progress: Progress
+) -> tuple[Diagnosis, Path]:
     """Diagnose one CT and write its folder, whole or not at all.
 
     Parameters
     ----------
     study
         The CT.
+    read
+        Of :func:`read_study`.
     pipeline
         Of :func:`load_system`.
     options
@@ -69,19 +155,9 @@ def diagnose_study(study: Study, pipeline: Pipeline, options: Options, progress:
     Raises
     ------
     LungsightError
-        If the CT cannot be used or its folder cannot be written.
+        If the earlier CT cannot be used or the folder cannot be written.
     """
-    overwrite = options.overwrite or options.resume
-    check_report_folder(study.folder, overwrite)
-    progress("read", 0.0)
-    started = time.perf_counter()
-    ct = read_ct(study.source, study.series_uid)
-    if options.dicom:
-        from lungsight.report.dicom import check_source  # noqa: PLC0415 - highdicom takes a second
-
-        check_source(ct)
-    seconds = {"read": time.perf_counter() - started}
-    progress("read", 1.0)
+    ct, seconds = read.ct, {"read": read.seconds}
     diagnosis = pipeline(ct, progress=progress)
     if study.prior is not None:
         progress("prior", 0.0)
@@ -99,24 +175,48 @@ def diagnose_study(study: Study, pipeline: Pipeline, options: Options, progress:
     progress("report", 0.0)
     dicom_source = study.source if options.dicom else None
     written = write_report(
-        diagnosis, ct, study.folder, overwrite, dicom_source, page=options.page, save_nodules=options.save_nodules
+        diagnosis,
+        ct,
+        study.folder,
+        options.overwrite or options.resume,
+        dicom_source,
+        page=options.page,
+        save_nodules=options.save_nodules,
     )
     progress("report", 1.0)
     return diagnosis, written
 
 
-def attempt_study(study: Study, pipeline: Pipeline, options: Options, progress: Progress) -> Outcome:
+def begin_study(study: Study, pipeline: Pipeline, options: Options) -> ReadStudy | None:
+    """Read one CT of many; None if `options` say `resume` and it is done, see :func:`is_done`.
+
+    Raises
+    ------
+    LungsightError
+        As :func:`read_study`.
+    """
+    return None if options.resume and is_done(study.folder, pipeline, options) else read_study(study, options)
+
+
+def attempt_study(
+    study: Study, begin: Callable[[], ReadStudy | None], pipeline: Pipeline, options: Options, progress: Progress
+) -> Outcome:
     """Diagnose one CT of many: what goes wrong with it is an outcome, not an error.
 
     Parameters
     ----------
+    begin
+        Gives what :func:`begin_study` gives, or raises what it raises; a CT that is done is left as it is.
     study, pipeline, options, progress
-        As in :func:`diagnose_study`; with `resume` a CT that is done is left as it is.
+        As in :func:`diagnose_study`.
     """
     try:
-        if options.resume and is_done(study.folder, pipeline, options):
+        progress("read", 0.0)
+        read = begin()
+        progress("read", 1.0)
+        if read is None:
             return Outcome(study)
-        diagnosis, _ = diagnose_study(study, pipeline, options, progress)
+        diagnosis, _ = diagnose_study(study, read, pipeline, options, progress)
     except LungsightError as error:
         return Outcome(study, failure=Failure(type(error).__name__, error.found, error.expected, error.remedy))
     except Exception as error:  # a bug, or a CT nobody thought of: the others must go on

@@ -173,7 +173,7 @@ def _work(pipe: Connection, cores: frozenset[int]) -> None:
     end_with_parent()
     with contextlib.suppress(EOFError, OSError):  # the first process is gone
         load, options = pipe.recv()
-        from lungsight.cohort.study import attempt_study  # noqa: PLC0415 (see above)
+        from lungsight.cohort.study import attempt_study, begin_study  # noqa: PLC0415 (see above)
 
         try:
             pipeline = load(options)
@@ -182,7 +182,8 @@ def _work(pipe: Connection, cores: frozenset[int]) -> None:
             return
         pipe.send(None)
         while True:
-            pipe.send(attempt_study(pipe.recv(), pipeline, options, _silent))
+            study = pipe.recv()
+            pipe.send(attempt_study(study, partial(begin_study, study, pipeline, options), pipeline, options, _silent))
 
 
 def _silent(_step: str, _share: float) -> None:
