@@ -8,13 +8,13 @@ import re
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any
 
+from lungsight.cohort.ahead import reading_ahead
 from lungsight.cohort.names import name_studies
 from lungsight.cohort.options import Options, Outcome, Study
-from lungsight.cohort.study import Progress, attempt_study, begin_study, load_system
+from lungsight.cohort.study import Progress, load_system
 from lungsight.cohort.workers import Load, Run, worker_processes
 from lungsight.errors import CorruptFileError, InputError, OutputError
 from lungsight.report.staging import check_folder, remove_leftovers
@@ -130,12 +130,8 @@ def diagnose_cohort(
 
 @contextlib.contextmanager
 def _here(load: Load, options: Options, progress: Progress) -> Iterator[Run]:
-    pipeline = load(options)
-
-    def attempt(study: Study) -> Outcome:
-        return attempt_study(study, partial(begin_study, study, pipeline, options), pipeline, options, progress)
-
-    yield partial(map, attempt)
+    with reading_ahead(load(options), options, progress) as run:
+        yield run
 
 
 def _prepare(out: Path, studies: Sequence[Study]) -> None:
