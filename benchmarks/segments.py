@@ -91,13 +91,23 @@ def raw_score(judged: Judged, scores: Scores, config: SegmentsConfig, scaling: P
     return noisy_or(sorted(each, reverse=True)[: config.strongest])
 
 
+def largest_diameter(judged: Judged, scores: Scores, config: SegmentsConfig) -> float:
+    """The patient's score by size alone, 0 to 1: 0.5 where the largest nodule found is 10 mm; 0 without nodule."""
+    each = [
+        f.diameter_mm
+        for f, score in zip(judged.found, scores.tolist(), strict=True)
+        if not f.on_lesion and score >= config.nodule_score
+    ]
+    largest_mm = max(each, default=0.0)
+    return largest_mm / (largest_mm + LARGE_MM)
+
+
 def scaled_scores(
-    scored: Sequence[tuple[Judged, Scores]], config: SegmentsConfig, of_nodules: PlattScaling
+    patients: Sequence[Judged], raw: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], dict[str, float]]:
     """Each patient's score scaled as fitted to the other folds, and the scaling fitted to all."""
-    raw = np.array([raw_score(p, scores, config, of_nodules) for p, scores in scored])
-    label = np.array([p.label == 1 for p, _ in scored])
-    fold = np.array([p.fold for p, _ in scored])
+    label = np.array([p.label == 1 for p in patients])
+    fold = np.array([p.fold for p in patients])
     scaled = np.zeros(len(raw))
     for k in np.unique(fold):
         others = fold != k if len(np.unique(fold)) > 1 else fold == k
@@ -171,7 +181,10 @@ def _contest(
     """The table of the contest; what was fitted goes into ``patients.json``."""
     patients = [p for p, _ in scored]
     told = json.loads((runs / "figures.json").read_text("utf-8"))
-    scaled, scaling = scaled_scores(scored, config, PlattScaling(**told["malignancy_scaling"]))
+    of_nodules = PlattScaling(**told["malignancy_scaling"])
+    raw = np.array([raw_score(p, scores, config, of_nodules) for p, scores in scored])
+    scaled, scaling = scaled_scores(patients, raw)
+    by_size, _ = scaled_scores(patients, np.array([largest_diameter(p, scores, config) for p, scores in scored]))
     windows = runs / "windows-scores.json"
     scores = {"`segments`": scaled}
     fitted: dict[str, Any] = {"nodule_weighing": asdict(weighing), "patient_scaling": scaling, "both": {}}
@@ -181,6 +194,7 @@ def _contest(
         both, weights = weighed_scores(patients, scaled, by_windows)
         scores = {"`windows`": by_windows, **scores, "both": both}
         fitted["both"] = {"patients": weights}
+    scores["diameter of the largest found"] = by_size
     (runs / "patients.json").write_text(json.dumps(fitted, indent=1) + "\n", "utf-8")
     return patients_table(patients, scores, config.malignancy_threshold)
 
