@@ -50,7 +50,7 @@ PrecisionOption = Annotated[
     str | None,
     typer.Option(
         "--precision",
-        help="What it computes in: float32, or bfloat16 or int8 (less exact; `windows` looks at ROIs again in float32).",
+        help="What it computes in: float32, bfloat16 or int8; `windows` scores likely ROIs again in float32.",
         show_default="the fastest here",
     ),
 ]
