@@ -96,7 +96,7 @@ def measure(crops: Crops, hosts: tuple[Host, ...], fold_of: dict[str, int], runs
         clear = [k for k, n in enumerate(crops.nodules) if n.clear and n.exact_hu and fold_of[n.patient_id] == fold]
         nodules = [k for k in clear if (crops.nodule == k).any()]
         rows = np.flatnonzero(np.isin(crops.nodule, nodules))
-        hu = crops.hu_at_0[rows, None, None] + crops.hu_per_level[rows, None, None] * crops.pixels[rows]
+        hu = crops.hu(rows)
         lung = lung_tiles([h for h in hosts if fold_of[h.name] == fold], np.random.default_rng(fold))
         of_nodules = {str(mm): scores(network, hu, crops.spacing_mm[rows], zoom) for mm, zoom in SIZES_MM.items()}
         of_lungs = {str(mm): scores(network, *lung, zoom) for mm, zoom in SIZES_MM.items()}

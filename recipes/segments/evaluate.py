@@ -71,9 +71,8 @@ def overlaps(network: UNet, crops: Crops, numbers: NDArray[np.intp]) -> Floats:
     slices = np.flatnonzero(np.isin(crops.nodule, numbers))
     for start in range(0, len(slices), BATCH):
         k = slices[start : start + BATCH]
-        hu = crops.hu_at_0[k, None, None] + crops.hu_per_level[k, None, None] * crops.pixels[k]
         outline, known = crops.outline[k].astype(np.float32), np.ones((len(k), 2), np.float32)
-        tiles = Tiles(hu.astype(np.float32), outline, crops.other[k], crops.spacing_mm[k], known)
+        tiles = Tiles(crops.hu(k), outline, crops.other[k], crops.spacing_mm[k], known)
         field, target, weight = cut_slices(tiles, None, torch.Generator(), SIDE_PX)
         with torch.inference_mode():
             marked = (network(field) > 0).float()

@@ -33,12 +33,7 @@ def _runs(sorted_numbers: NDArray[np.intp], count: int) -> list[tuple[int, int]]
 
 def sheaf_hu(crops: Crops, tiles: NDArray[np.intp]) -> NDArray[np.float32]:
     """The sheaf of a nodule with these slices, ``(5, 128, 128)``, as it is cut in use."""
-    return _hu(crops, tiles[sheaf_slices(0, len(tiles) - 1)])
-
-
-def _hu(crops: Crops, k: NDArray[np.intp]) -> NDArray[np.float32]:
-    hu = crops.hu_at_0[k, None, None] + crops.hu_per_level[k, None, None] * crops.pixels[k]
-    return hu.astype(np.float32)
+    return crops.hu(tiles[sheaf_slices(0, len(tiles) - 1)])
 
 
 def sheaf_cases(data: Path, crops: Crops, patients: set[str]) -> CutCases:
@@ -53,9 +48,9 @@ def sheaf_cases(data: Path, crops: Crops, patients: set[str]) -> CutCases:
             mine = tiles[number]
             places = (rng.uniform(low, high, _DRAW.slices) * (len(mine) - 1) + 0.5).astype(np.intp)
             if rng.random() < _DRAW.thick:
-                cuts.append(np.stack([_hu(crops, mine[max(0, p - 1) : p + 2]).mean(0) for p in places]))
+                cuts.append(np.stack([crops.hu(mine[max(0, p - 1) : p + 2]).mean(0) for p in places]))
             else:
-                cuts.append(_hu(crops, mine[places]))
+                cuts.append(crops.hu(mine[places]))
         return np.stack(cuts)
 
     malignancy = np.array([n.malignancy for n in crops.nodules])

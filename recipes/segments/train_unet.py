@@ -33,8 +33,7 @@ def slice_cases(crops: Crops, patients: set[str]) -> NoduleCases:
     """The crops of these patients, with the share of readers; others are never drawn."""
 
     def read(k: NDArray[np.intp]) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
-        hu = crops.hu_at_0[k, None, None] + crops.hu_per_level[k, None, None] * crops.pixels[k]
-        return hu.astype(np.float32), crops.share[k].astype(np.float32), crops.other[k]
+        return crops.hu(k), crops.share[k].astype(np.float32), crops.other[k]
 
     return NoduleCases(
         read=read,

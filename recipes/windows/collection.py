@@ -85,6 +85,10 @@ class Crops:
     nodule: NDArray[np.intp]
     nodules: tuple[LidcNodule, ...]
 
+    def hu(self, slices: NDArray[np.intp]) -> NDArray[np.float32]:
+        """HU of the slices of these numbers ``(n,)``, ``(n, 128, 128)``."""
+        return self.hu_at_0[slices, None, None] + self.hu_per_level[slices, None, None] * self.pixels[slices]
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Host:

@@ -48,9 +48,8 @@ def crop_scores(network: WindowModule, crops: Crops, slices: NDArray[np.intp]) -
     found = []
     for start in range(0, len(slices), BATCH):
         k = slices[start : start + BATCH]
-        hu = crops.hu_at_0[k, None, None] + crops.hu_per_level[k, None, None] * crops.pixels[k]
         known = np.zeros((len(k), 2), np.float32)
-        tiles = Tiles(hu, crops.outline[k], crops.unknown[k], crops.spacing_mm[k], known)
+        tiles = Tiles(crops.hu(k), crops.outline[k], crops.unknown[k], crops.spacing_mm[k], known)
         field, _, _ = cut_patches(tiles, None, torch.Generator(), FIELD_PX)
         with torch.inference_mode():
             found.append(network(field).softmax(1).double().numpy())

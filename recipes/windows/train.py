@@ -31,8 +31,7 @@ def nodule_cases(crops: Crops, patients: set[str]) -> NoduleCases:
     """The crops of these patients; others are never drawn."""
 
     def read(k: NDArray[np.intp]) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]]:
-        hu = crops.hu_at_0[k, None, None] + crops.hu_per_level[k, None, None] * crops.pixels[k]
-        return hu.astype(np.float32), crops.outline[k], crops.unknown[k]
+        return crops.hu(k), crops.outline[k], crops.unknown[k]
 
     return NoduleCases(
         read=read,
