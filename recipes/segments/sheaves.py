@@ -9,15 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 from recipes.windows.collection import Crops, table
 
-from lungsight.diagnose.cuts import SHEAF_PLACES, sheaf_slices
+from lungsight.diagnose.cuts import sheaf_slices
 from lungsight.train.cut_draw import CutCases
 from lungsight.train.draw import how_often
 from lungsight.train.segments_recipe import SheafDraw
-from lungsight.train.sheaves import OUTPUTS, diameter_target, group_of
+from lungsight.train.sheaves import OUTPUTS, draw_heights, group_of, sheaf_target
 
 __all__ = ["OUTPUTS", "sheaf_cases", "sheaf_hu", "tiles_of"]
 
 _DRAW = SheafDraw()
+_RATED = OUTPUTS[1:5]
 
 
 def tiles_of(crops: Crops) -> list[NDArray[np.intp]]:
@@ -40,13 +41,12 @@ def sheaf_cases(data: Path, crops: Crops, patients: set[str]) -> CutCases:
     """The nodules of these patients; others are never drawn."""
     tiles = tiles_of(crops)
     shown = np.array([len(each) > 0 for each in tiles])
-    low, high = SHEAF_PLACES[0] - 0.05, SHEAF_PLACES[-1] + 0.05
 
     def read(numbers: NDArray[np.intp], rng: np.random.Generator) -> NDArray[np.float32]:
         cuts = []
         for number in numbers:
             mine = tiles[number]
-            places = (rng.uniform(low, high, _DRAW.slices) * (len(mine) - 1) + 0.5).astype(np.intp)
+            places = (draw_heights(rng, _DRAW.slices) * (len(mine) - 1) + 0.5).astype(np.intp)
             if rng.random() < _DRAW.thick:
                 cuts.append(np.stack([crops.hu(mine[max(0, p - 1) : p + 2]).mean(0) for p in places]))
             else:
@@ -64,19 +64,10 @@ def sheaf_cases(data: Path, crops: Crops, patients: set[str]) -> CutCases:
 
 
 def _targets(data: Path, crops: Crops) -> NDArray[np.float32]:
-    """Each output's target, 0 to 1: ratings 1 to 5 by their mean, calcification by the share of readers who saw any."""
+    """Each output's target, see :func:`lungsight.train.sheaves.sheaf_target`; every reader rated everything."""
     rows = []
     for row, nodule in zip(table(data / "lidc_crops" / "nodules.csv"), crops.nodules, strict=True):
-        rated = {
-            name: np.array([float(v) for v in row[name].split("|")])
-            for name in ("texture", "spiculation", "subtlety", "calcification")
-        }
-        rows.append(
-            (
-                nodule.malignancy,
-                *((rated[name].mean() - 1) / 4 for name in ("texture", "spiculation", "subtlety")),
-                (rated["calcification"] < 6).mean(),
-                diameter_target(nodule.diameter_mm),
-            )
-        )
-    return np.array(rows, np.float32)
+        of_readers = zip(*([float(v) for v in row[name].split("|")] for name in _RATED), strict=True)
+        ratings = [dict(zip(_RATED, each, strict=True)) for each in of_readers]
+        rows.append(sheaf_target(nodule.malignancy, nodule.diameter_mm, ratings))
+    return np.stack(rows)

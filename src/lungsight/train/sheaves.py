@@ -14,7 +14,7 @@ from lungsight.train.cut_draw import CutCases
 from lungsight.train.segments_recipe import SheafDraw
 from lungsight.train.store import Cases
 
-__all__ = ["OUTPUTS", "SHEAF_GROUPS", "diameter_target", "group_of", "sheaf_cases", "sheaf_target"]
+__all__ = ["OUTPUTS", "SHEAF_GROUPS", "diameter_target", "draw_heights", "group_of", "sheaf_cases", "sheaf_target"]
 
 OUTPUTS = ("malignancy", "texture", "spiculation", "subtlety", "calcification", "diameter")
 """What the network says, the first for use, the others to learn by."""
@@ -56,6 +56,11 @@ def group_of(malignancy: NDArray[np.float64]) -> NDArray[np.intp]:
     return np.where(np.abs(malignancy - 0.5) < BETWEEN, 2, np.where(malignancy < 0.5, 0, 1)).astype(np.intp)
 
 
+def draw_heights(rng: np.random.Generator, slices: int) -> NDArray[np.float64]:
+    """Where so many slices of a sheaf to learn from lie in a nodule, from 0, its first slice, to 1, its last."""
+    return rng.uniform(SHEAF_PLACES[0] - _AROUND, SHEAF_PLACES[-1] + _AROUND, slices)
+
+
 def sheaf_cases(cases: Cases, draw: SheafDraw, patient_ids: frozenset[str]) -> CutCases:
     """The nodules of these patients; others keep their numbers and are never drawn.
 
@@ -73,14 +78,13 @@ def sheaf_cases(cases: Cases, draw: SheafDraw, patient_ids: frozenset[str]) -> C
     CutCases
         What no reader rated has weight 0.
     """
-    low, high = SHEAF_PLACES[0] - _AROUND, SHEAF_PLACES[-1] + _AROUND
 
     def read(numbers: NDArray[np.intp], rng: np.random.Generator) -> NDArray[np.float32]:
         cuts = []
         for number in numbers:
             nodule = cases.nodules[number]
             first, last = nodule["slices"][0], nodule["slices"][-1]
-            places = (first + rng.uniform(low, high, draw.slices) * (last - first) + 0.5).astype(np.intp)
+            places = (first + draw_heights(rng, draw.slices) * (last - first) + 0.5).astype(np.intp)
             reach = int(rng.random() < draw.thick)
             slices = [range(max(first, z - reach), min(last, z + reach) + 1) for z in places.tolist()]
             cuts.append(np.stack([_mean_tile(cases, nodule, each) for each in slices]))
