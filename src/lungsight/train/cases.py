@@ -36,6 +36,7 @@ __all__ = [
     "Tiles",
     "blur_some",
     "change_hu",
+    "check_wanted",
     "cut_patches",
     "join_tiles",
     "make_tile",
@@ -54,6 +55,18 @@ BEND_POINTS = 5
 ROI_SHARE_OF_NODULE = 0.5
 ROI_SHARE_OF_CORE = 1 / 3
 NOT_ROI_SHARE_OF_NODULE = 0.1
+
+
+def check_wanted(count: int, there: bool, kind: str, pieces: str = "patches") -> None:
+    """Refuse to draw what is not there.
+
+    Raises
+    ------
+    ValueError
+        If so many `pieces` a batch are wanted, and there is none of the kind.
+    """
+    if count and not there:
+        raise ValueError(f"{count} {pieces} a batch of {kind} are wanted, and there is none")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

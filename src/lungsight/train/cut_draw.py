@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lungsight.diagnose.cuts import CUT_PX
-from lungsight.train.cases import Motion, change_hu, move_planes, to_field
+from lungsight.train.cases import Motion, change_hu, check_wanted, move_planes, to_field
 from lungsight.train.fit import Batch
 from lungsight.train.nodule_networks import NoduleNetwork
 from lungsight.train.recipe import AugmentConfig
@@ -98,8 +98,7 @@ class CutDrawer:
         self.chances: list[NDArray[np.float64]] = []
         for group, count in enumerate(config.counts):
             chance = cases.chance * (cases.group == group)
-            if count and not chance.any():
-                raise ValueError(f"{count} cuts a batch of group {group} are wanted, and there is none")
+            check_wanted(count, bool(chance.any()), f"group {group}", "cuts")
             self.chances.append(chance / (chance.sum() or 1))
 
     def __call__(self, step: int, _network: NoduleNetwork) -> Batch:

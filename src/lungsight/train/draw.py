@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lungsight.train.cases import Tiles, cut_patches, join_tiles
+from lungsight.train.cases import Tiles, check_wanted, cut_patches, join_tiles
 from lungsight.train.fit import Batch
 from lungsight.train.mining import LungCase, LungTiles, window_alarms
 from lungsight.train.networks import WindowModule
@@ -111,13 +111,9 @@ class PatchDrawer:
         self.nodules, self.config, self.augment, self.seed = nodules, config, augment, seed
         self.lungs = LungTiles(lungs, config.mining, seed)
         self.benign, self.malignant = nodules.class_chances()
-        for count, there, name in (
-            (config.benign, self.benign.any(), "benign nodule"),
-            (config.malignant, self.malignant.any(), "malignant nodule"),
-            (config.lungs, len(lungs), "lung"),
-        ):
-            if count and not there:
-                raise ValueError(f"{count} patches a batch of a {name} are wanted, and there is none")
+        check_wanted(config.benign, bool(self.benign.any()), "a benign nodule")
+        check_wanted(config.malignant, bool(self.malignant.any()), "a malignant nodule")
+        check_wanted(config.lungs, bool(lungs), "a lung")
         self.tiles_of = [np.flatnonzero(nodules.nodule == k) for k in range(len(nodules.chance))]
 
     def __call__(self, step: int, network: WindowModule) -> Batch:

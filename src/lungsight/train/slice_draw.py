@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lungsight.detect.segment import MULTIPLE_PX, field_of_slice, lung_box
 from lungsight.detect.working import working_pixel_mm, working_slice
-from lungsight.train.cases import Motion, Tiles, change_hu, join_tiles, move_planes, to_field
+from lungsight.train.cases import Motion, Tiles, change_hu, check_wanted, join_tiles, move_planes, to_field
 from lungsight.train.draw import NoduleCases
 from lungsight.train.fit import Batch
 from lungsight.train.mining import LungCase, LungTiles, Search
@@ -92,9 +92,8 @@ class SliceDrawer:
         chance = nodules.chance * np.isin(np.arange(len(nodules.chance)), nodules.nodule)
         sure = chance * (nodules.target[:, 0] >= config.least_sure)
         chance = sure if sure.any() else chance
-        for count, there, name in ((config.nodules, chance.any(), "nodule"), (config.lungs, len(lungs), "lung")):
-            if count and not there:
-                raise ValueError(f"{count} patches a batch of a {name} are wanted, and there is none")
+        check_wanted(config.nodules, bool(chance.any()), "a nodule")
+        check_wanted(config.lungs, bool(lungs), "a lung")
         self.nodules, self.config, self.augment, self.seed = nodules, config, augment, seed
         self.chance = chance / (chance.sum() or 1)
         self.tiles_of = [np.flatnonzero(nodules.nodule == k) for k in range(len(chance))]
