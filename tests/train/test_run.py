@@ -28,9 +28,10 @@ from lungsight.train.build import build_cases
 from lungsight.train.networks import PatchCNN, WindowModule
 from lungsight.train.patient import PatientTruth
 from lungsight.train.recipe import Recipe
-from lungsight.train.recipes import recipe_from_toml
+from lungsight.train.recipes import recipe_from_toml, recipe_to_toml
 from lungsight.train.run import train_windows
-from lungsight.train.run_folder import Fold, parse_fold
+from lungsight.train.run_folder import Fold, begin_run, parse_fold
+from lungsight.train.run_segments import train_segments
 from lungsight.train.store import Cases
 from phantom import thorax, write_series
 from refusals import refused
@@ -257,11 +258,20 @@ def test_what_is_resumed_must_be_what_was_begun(dataset: Path, tmp_path: Path) -
     with refused(OutputError, "run holds no training run", "a run that was begun", "Leave out --resume"):
         train_windows(dataset, run, resume=True)
     recipe = recipe_from_toml(recipe_file(tmp_path, PATCHES))
-    run_module._begun(run, recipe, Fold(1, 3))
+    with pytest.raises(ValueError, match="a new run needs a recipe"):
+        train_windows(dataset, run)
+    with begin_run(run, "windows", recipe_to_toml(recipe), Fold(1, 3)):
+        pass
     with refused(OutputError, "another recipe", r"recipe\.toml says", "Leave out"):
         train_windows(dataset, run, recipe_from_toml(recipe_file(tmp_path, ASAN)), resume=True)
     with refused(OutputError, "fold 2/3", "number=1, count=3", "Leave out"):
         train_windows(dataset, run, fold=Fold(2, 3), resume=True)
+    with refused(OutputError, "a run of `windows`", "a run of `segments`", "Name another"):
+        train_segments(dataset, run, resume=True)
+    (run / "run.json").write_text((run / "run.json").read_text("utf-8").replace('"count": 3', '"count": 5'), "utf-8")
+    with refused(InputError, "4 patients", "at least 5", "fewer folds"):
+        train_windows(dataset, run, resume=True)
+    assert (run / "run.json").exists()  # what was begun stays
 
 
 def test_a_dataset_without_a_class_is_refused(dataset: Path, tmp_path: Path) -> None:
@@ -275,6 +285,7 @@ def test_a_dataset_without_a_class_is_refused(dataset: Path, tmp_path: Path) -> 
         train_windows(malignant, tmp_path / "run", recipe)
     with refused(InputError, "2 patients", "at least 3", "fewer folds"):
         train_windows(malignant, tmp_path / "folds", recipe, Fold(1, 3))
+    assert not (tmp_path / "folds").exists()
     (malignant / "labels.csv").write_text("patient_id,label\npatient0,\npatient2,\n", "utf-8")
     with refused(InputError, "2 CTs and no nodule whose kind is known", "ratings, or a label", "Fill in"):
         train_windows(malignant, tmp_path / "unlabelled", recipe)

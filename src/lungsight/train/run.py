@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -25,7 +24,7 @@ import torch
 from lungsight import __version__
 from lungsight.detect.windows import FIELD_PX, STEP_PX, WINDOW_PX
 from lungsight.detect.working import HU_RANGE, PIXEL_MM
-from lungsight.errors import InputError, LungsightError
+from lungsight.errors import InputError
 from lungsight.runtime import DENSE, INT8
 from lungsight.train.build import build_cases
 from lungsight.train.draw import PatchDrawer
@@ -37,16 +36,7 @@ from lungsight.train.networks import WindowModule, network_of
 from lungsight.train.quantize import calibration_fields, quantize_windows
 from lungsight.train.recipe import PatchDraw, Recipe
 from lungsight.train.recipes import recipe_from_toml, recipe_to_toml
-from lungsight.train.run_folder import (
-    RECIPE_FILE,
-    Fold,
-    begin_run,
-    check_recipe,
-    check_resumed,
-    check_run,
-    save_weights,
-    split_patients,
-)
+from lungsight.train.run_folder import Fold, begin_run, recipe_and_fold, save_weights, split_patients
 from lungsight.train.store import Cases
 from lungsight.train.truth import read_truth
 
@@ -95,21 +85,15 @@ def train_windows(
     InputError
         If the dataset has no outlines or lacks a class, see :func:`~lungsight.train.build.build_cases`.
     OutputError
-        See :func:`~lungsight.train.run_folder.check_run`; or if what is resumed was begun with another recipe, fold or
-        dataset.
+        If the folder holds another run, or what is resumed was begun with another recipe, fold or dataset.
     """
-    check_run(run, resume=resume)
+    recipe, fold = recipe_and_fold(run, "windows", recipe, fold, recipe_from_toml, resume=resume)
     patients = read_truth(truth)
-    recipe, fold = _resumed(run, recipe, fold) if resume else _begun(run, recipe, fold)
-    try:
+    with begin_run(run, "windows", recipe_to_toml(recipe), fold, resume=resume):
         cases = build_cases(patients, recipe, run / "cases", lambda share: progress("cases", share))
-    except LungsightError:
-        if not resume:
-            shutil.rmtree(run)
-        raise
+        learned, aside = split_patients(cases.patient_ids, fold, recipe.validation, recipe.seed)
     for warning in cases.warnings:
         say(f"warning: {warning}")
-    learned, aside = split_patients(cases.patient_ids, fold, recipe.validation, recipe.seed)
     say(f"{len(learned)} patients to learn from, {len(aside)} kept aside")
     journal = Journal(run, tuple(stage.fit.batches for stage in recipe.stages), say)
     torch.manual_seed(recipe.stages[0].fit.seed)
@@ -129,20 +113,6 @@ def train_windows(
     journal.close()
     _export(network, run, recipe, cases, learned, journal)
     return run
-
-
-def _begun(run: Path, recipe: Recipe | None, fold: Fold | None) -> tuple[Recipe, Fold | None]:
-    if recipe is None:
-        raise ValueError("a new run needs a recipe")
-    begin_run(run, "windows", recipe_to_toml(recipe), fold)
-    return recipe, fold
-
-
-def _resumed(run: Path, recipe: Recipe | None, fold: Fold | None) -> tuple[Recipe, Fold | None]:
-    of_run = check_resumed(run, "windows", fold)
-    begun = recipe_from_toml(run / RECIPE_FILE)
-    check_recipe(run, recipe, begun)
-    return begun, of_run
 
 
 def _drawer(cases: Cases, patients: frozenset[str], recipe: Recipe, number: int) -> PatchDrawer | WindowDrawer:

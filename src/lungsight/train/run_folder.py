@@ -3,33 +3,35 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
 
 from lungsight import __version__
-from lungsight.errors import InputError, OutputError
+from lungsight.errors import InputError, LungsightError, OutputError
+from lungsight.train.recipe import Recipe
+from lungsight.train.segments_recipe import SegmentsRecipe
 from lungsight.train.split import folds
 
 __all__ = [
-    "RECIPE_FILE",
     "Fold",
     "begin_run",
-    "check_recipe",
-    "check_resumed",
-    "check_run",
     "parse_fold",
+    "recipe_and_fold",
     "save_weights",
     "split_patients",
 ]
 
-RECIPE_FILE = "recipe.toml"
+_RECIPE = "recipe.toml"
 _RUN = "run.json"
 _REMEDY = "Leave out what differs, or begin another run."
+AnyRecipe = TypeVar("AnyRecipe", Recipe, SegmentsRecipe)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,51 +61,60 @@ def parse_fold(text: str) -> Fold:
     return Fold(int(number), int(count))
 
 
-def check_run(run: Path, *, resume: bool) -> None:
-    """Refuse a folder that holds another run, or to resume where there is none.
+def recipe_and_fold(
+    run: Path,
+    system: str,
+    recipe: AnyRecipe | None,
+    fold: Fold | None,
+    read: Callable[[Path], AnyRecipe],
+    *,
+    resume: bool,
+) -> tuple[AnyRecipe, Fold | None]:
+    """What a new run is asked for, or what the run that is resumed was begun with.
+
+    Parameters
+    ----------
+    run
+        Its folder.
+    system
+        Which it trains.
+    recipe
+        What is asked for; None only where a run is resumed.
+    fold
+        What is asked for; None takes that of the run that is resumed.
+    read
+        Reads a recipe of this system.
+    resume
+        Whether the run was begun already.
 
     Raises
     ------
+    ValueError
+        If a new run has no recipe.
     OutputError
-        If so.
+        If the folder of a new run exists; or if what is resumed is no run, or was begun for another system, or with
+        another recipe or fold than is asked for.
     """
-    if resume and not (run / _RUN).is_file():
+    if not resume:
+        if run.is_symlink() or run.exists():
+            raise OutputError(
+                f"{run} exists",
+                "a folder that does not exist yet",
+                "Say --resume to go on with that run, or choose another.",
+            )
+        if recipe is None:
+            raise ValueError("a new run needs a recipe")
+        return recipe, fold
+    if not (run / _RUN).is_file():
         raise OutputError(f"{run} holds no training run", "a run that was begun", "Leave out --resume to begin it.")
-    if not resume and (run.is_symlink() or run.exists()):
-        raise OutputError(
-            f"{run} exists",
-            "a folder that does not exist yet",
-            "Say --resume to go on with that run, or choose another.",
-        )
+    of_run = _resumed_fold(run, system, fold)
+    begun = read(run / _RECIPE)
+    if recipe is not None and recipe != begun:
+        raise OutputError(f"another recipe than that of {run}", f"what {run / _RECIPE} says", _REMEDY)
+    return begun, of_run
 
 
-def begin_run(run: Path, system: str, recipe_toml: str, fold: Fold | None) -> None:
-    """Make the folder, and write down what is asked for.
-
-    Raises
-    ------
-    OutputError
-        If it cannot be written.
-    """
-    asked = {"version": __version__, "system": system, "fold": None if fold is None else asdict(fold)}
-    try:
-        run.mkdir(parents=True)
-        (run / RECIPE_FILE).write_text(recipe_toml, "utf-8")
-        (run / _RUN).write_text(json.dumps(asked, indent=1) + "\n", "utf-8")
-    except OSError as error:
-        raise OutputError(
-            f"{run} cannot be written: {error.strerror or error}", "a place with room", "Choose another folder."
-        ) from error
-
-
-def check_resumed(run: Path, system: str, fold: Fold | None) -> Fold | None:
-    """The fold a run was begun with.
-
-    Raises
-    ------
-    OutputError
-        If it was begun for another system, or with another fold than `fold`, where one is given.
-    """
+def _resumed_fold(run: Path, system: str, fold: Fold | None) -> Fold | None:
     asked: dict[str, Any] = json.loads((run / _RUN).read_text("utf-8"))
     if asked["system"] != system:
         raise OutputError(f"a run of `{asked['system']}` in {run}", f"a run of `{system}`", "Name another folder.")
@@ -113,16 +124,34 @@ def check_resumed(run: Path, system: str, fold: Fold | None) -> Fold | None:
     return of_run
 
 
-def check_recipe(run: Path, asked: object, begun: object) -> None:
-    """Refuse another recipe than that a run was begun with; None asks for none.
+@contextmanager
+def begin_run(run: Path, system: str, recipe_toml: str, fold: Fold | None, *, resume: bool = False) -> Iterator[None]:
+    """Make the folder, and write down what is asked for; remove it if what is done within is refused.
+
+    The folder of a run that is resumed is there, and stays.
 
     Raises
     ------
     OutputError
-        If so.
+        If it cannot be written.
     """
-    if asked is not None and asked != begun:
-        raise OutputError(f"another recipe than that of {run}", f"what {run / RECIPE_FILE} says", _REMEDY)
+    if resume:
+        yield
+        return
+    asked = {"version": __version__, "system": system, "fold": None if fold is None else asdict(fold)}
+    try:
+        run.mkdir(parents=True)
+        (run / _RECIPE).write_text(recipe_toml, "utf-8")
+        (run / _RUN).write_text(json.dumps(asked, indent=1) + "\n", "utf-8")
+    except OSError as error:
+        raise OutputError(
+            f"{run} cannot be written: {error.strerror or error}", "a place with room", "Choose another folder."
+        ) from error
+    try:
+        yield
+    except LungsightError:
+        shutil.rmtree(run)
+        raise
 
 
 def split_patients(

@@ -14,7 +14,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -26,22 +25,14 @@ import numpy as np
 from lungsight import __version__
 from lungsight.detect.working import HU_RANGE, PIXEL_MM
 from lungsight.diagnose.cuts import BLOCK_SLICES, BLOCK_STEP_MM, CUT_PX, SHEAF_PLACES
-from lungsight.errors import InputError, LungsightError
+from lungsight.errors import InputError
 from lungsight.train.blocks import BLOCK_GROUPS, Blocks, build_blocks
 from lungsight.train.build import build_cases
 from lungsight.train.export import write_networks
 from lungsight.train.export_segments import export_nodule_network, export_unet
 from lungsight.train.journal import Journal, duration
 from lungsight.train.pretrained import installed_source
-from lungsight.train.run_folder import (
-    RECIPE_FILE,
-    Fold,
-    begin_run,
-    check_recipe,
-    check_resumed,
-    check_run,
-    split_patients,
-)
+from lungsight.train.run_folder import Fold, begin_run, recipe_and_fold, split_patients
 from lungsight.train.segments_recipe import SegmentsRecipe
 from lungsight.train.segments_recipes import segments_recipe_from_toml, segments_recipe_to_toml
 from lungsight.train.segments_stages import NETWORKS, STAGES, Stages, malignancy_network, slice_network
@@ -100,25 +91,13 @@ def train_segments(
     WeightsError
         If the recipe begins with weights that are not installed; nothing is read then.
     """
-    check_run(run, resume=resume)
-    if resume:
-        fold, begun = check_resumed(run, "segments", fold), segments_recipe_from_toml(run / RECIPE_FILE)
-        check_recipe(run, recipe, begun)
-        recipe = begun
-    elif recipe is None:
-        raise ValueError("a new run needs a recipe")
+    recipe, fold = recipe_and_fold(run, "segments", recipe, fold, segments_recipe_from_toml, resume=resume)
     malignancy_network(recipe.malignancy)  # weights to begin with that are absent are refused now, not hours later
     patients = read_truth(truth)
-    if not resume:
-        begin_run(run, "segments", segments_recipe_to_toml(recipe), fold)
-    try:
+    with begin_run(run, "segments", segments_recipe_to_toml(recipe), fold, resume=resume):
         cases = build_cases(patients, recipe, run / "cases", lambda share: progress("cases", share))
         learned, aside = split_patients(cases.patient_ids, fold, recipe.validation, recipe.seed)
         _check_classes(cases, learned)
-    except LungsightError:
-        if not resume:
-            shutil.rmtree(run)
-        raise
     for warning in cases.warnings:
         say(f"warning: {warning}")
     say(f"{len(learned)} patients to learn from, {len(aside)} kept aside")
