@@ -102,9 +102,7 @@ def largest_diameter(judged: Judged, scores: Scores, config: SegmentsConfig) -> 
     return largest_mm / (largest_mm + LARGE_MM)
 
 
-def scaled_scores(
-    patients: Sequence[Judged], raw: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], dict[str, float]]:
+def scaled_scores(patients: Sequence[Judged], raw: NDArray[np.float64]) -> tuple[NDArray[np.float64], dict[str, float]]:
     """Each patient's score scaled as fitted to the other folds, and the scaling fitted to all."""
     label = np.array([p.label == 1 for p in patients])
     fold = np.array([p.fold for p in patients])

@@ -30,6 +30,7 @@ def write_segments(folder: Path, nodule_hu: float = NODULE_HU, malignancy: float
         "unet": _unet(nodule_hu),
         "detection": _of_centre(20.0, -20.0 * level_of(nodule_hu - 500)),
         "malignancy": _of_centre(0.0, logit),
+        "outline": _unet(nodule_hu),
     }
     hashes = {}
     for name, network in networks.items():
@@ -41,10 +42,10 @@ def write_segments(folder: Path, nodule_hu: float = NODULE_HU, malignancy: float
 
 
 def sha256_of(folder: Path) -> str:
-    """What ``sha256sum unet.onnx detection.onnx malignancy.onnx | sha256sum`` says."""
+    """What ``sha256sum unet.onnx detection.onnx malignancy.onnx outline.onnx | sha256sum`` says."""
     lines = [
         f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n"
-        for name in ("unet.onnx", "detection.onnx", "malignancy.onnx")
+        for name in ("unet.onnx", "detection.onnx", "malignancy.onnx", "outline.onnx")
     ]
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 

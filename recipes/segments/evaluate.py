@@ -96,7 +96,7 @@ def measure(data: Path, crops: Crops, runs: Path, windows: Path, kind: str) -> d
         judged, drawn = (np.flatnonzero(kept & (fold == k)) for kept in (clear, outlined))
         by_segments[judged] = malignancy_scores(load_nodule_network(run, "malignancy", kind), crops, judged)
         by_windows[judged] = window_scores(windows, k, crops, judged)
-        sums[drawn] = overlaps(load_unet(run), crops, drawn)
+        sums[drawn] = overlaps(load_unet(run, "outline"), crops, drawn)
         print(f"fold {k} is done", flush=True)
     both, weights = weighed(crops, by_windows, by_segments, fold)
     scaled, scaling = scaled_by_fold(crops, by_segments, fold)

@@ -21,8 +21,8 @@ from lungsight.train.unet import UNet
 __all__ = ["export_fold", "load_nodule_network", "load_unet", "slice_network"]
 
 
-def load_unet(fold: Path, stage: str = "outline") -> UNet:
-    """The finished U-Net of a fold; of its first stage, ``"unet"``."""
+def load_unet(fold: Path, stage: str) -> UNet:
+    """The finished U-Net of a fold after its first stage, ``"unet"``, or its second, ``"outline"``."""
     network = UNet()
     network.load_state_dict(torch.load(fold / stage / "weights.pt", weights_only=True))
     return network.eval()
@@ -37,7 +37,7 @@ def load_nodule_network(fold: Path, task: str, kind: str) -> NoduleNetwork:
 
 
 def slice_network(fold: Path) -> SliceNetwork:
-    """The U-Net of a fold after its first stage: fields in, scores out."""
+    """The U-Net of a fold that finds candidates: fields in, scores out."""
     network = load_unet(fold, "unet").to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def scores(field: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -50,9 +50,9 @@ def slice_network(fold: Path) -> SliceNetwork:
 
 
 def export_fold(fold: Path, card: dict[str, object], out: Path | None = None, kind: str = "resnet") -> None:
-    """Write the three networks of a fold and their card, where none is named into the fold's own folder."""
+    """Write the four networks of a fold and their card, where none is named into the fold's own folder."""
     networks = {
-        "unet": export_unet(load_unet(fold)),
+        **{stage: export_unet(load_unet(fold, stage)) for stage in ("unet", "outline")},
         **{task: export_nodule_network(load_nodule_network(fold, task, kind)) for task in ("detection", "malignancy")},
     }
     write_networks(out or fold, networks, card)

@@ -2,7 +2,7 @@
 
     python -m recipes.segments.ship --runs runs/segments
 
-Needs `figures.json` of recipes.segments.evaluate and `patients.json` of benchmarks.segments. Writes three networks and
+Needs `figures.json` of recipes.segments.evaluate and `patients.json` of benchmarks.segments. Writes four networks and
 card.json into the package and docs/segments-card.md, all from the same numbers.
 """
 
@@ -36,14 +36,17 @@ def make_card(figures: dict[str, Any], patients: dict[str, Any], kind: str) -> d
             "unet": f"2D U-Net of widths {', '.join(map(str, WIDTHS))}: which pixels of a slice are of a nodule",
             "detection": f"{judge}, {BLOCK_SLICES} slices together: nodule or not",
             "malignancy": f"{judge}, the mean over {len(SHEAF_PLACES)} slices: how malignant readers would rate it",
+            "outline": "the U-Net after its second stage: how far a nodule reaches",
         },
         "score": (
             "A nodule's malignancy score is the probability that readers rate it over 3 and not under 3, calibrated on "
-            "folds. The nodule score and the patient's score are no probabilities. None is a probability of cancer."
+            "folds; a patient's score was fitted to virtual patients whose label is such a rating. The nodule score is "
+            "no probability. None is a probability of cancer."
         ),
         "malignancy_scaling": figures["malignancy_scaling"],
         "nodule_weighing": patients["nodule_weighing"],
-        "both": {"nodules": figures["both_nodules"]},
+        "patient_scaling": patients["patient_scaling"],
+        "both": {"nodules": figures["both_nodules"], **patients["both"]},
         "input": {
             "pixel_mm": PIXEL_MM,
             "hu_range": list(HU_RANGE),
@@ -86,7 +89,7 @@ def card_page(card: dict[str, Any], hashes: dict[str, str]) -> str:
     loader = jinja2.FileSystemLoader(Path(__file__).parent)
     environment = jinja2.Environment(loader=loader, keep_trailing_newline=True, autoescape=False)  # noqa: S701 (Markdown)
     environment.filters["interval"] = lambda f: f"{f['value']:.3f} ({f['low']:.3f} to {f['high']:.3f})"
-    kept = ("input", "nodule_weighing", "malignancy_scaling", "both", "training")
+    kept = ("input", "nodule_weighing", "malignancy_scaling", "patient_scaling", "both", "training")
     made = json.dumps({key: card[key] for key in kept}, indent=1)
     return environment.get_template("card.md.j2").render(card=card, hashes=hashes, made=made)
 

@@ -20,6 +20,7 @@ from lungsight.detect.windows import WindowMap, label_windows, score_windows
 from lungsight.diagnose.classify import Judges, judge_candidate, nodule_weighing_of, patient_score
 from lungsight.diagnose.places import judge_place
 from lungsight.diagnose.points import judge_point
+from lungsight.diagnose.redraw import redraw
 from lungsight.diagnose.scaling import PlattScaling, scaling_of
 from lungsight.diagnose.vote import malignant_share, patient_share, verdict_of
 from lungsight.diagnose.weighing import Weighing, weighing_of
@@ -101,12 +102,13 @@ class WindowsPipeline:
 
 @dataclass(frozen=True, slots=True)
 class SegmentsPipeline:
-    """The `segments` system (Pugliese, Data Science Bowl 2017): U-Net -> merging -> nodule networks -> noisy-or.
+    """The `segments` system (Pugliese, Data Science Bowl 2017): U-Net -> merging -> nodule networks -> masks.
 
     Attributes
     ----------
-    slices
-        The U-Net: says of each pixel how surely it is of a nodule.
+    slices, outline
+        The U-Net: says of each pixel how surely it is of a nodule. After its first stage it finds candidates, after its
+        second it outlines nodules.
     judges
         Say of a candidate whether it is a nodule, and how malignant.
     weights_sha256
@@ -120,6 +122,7 @@ class SegmentsPipeline:
     """
 
     slices: SliceNetwork
+    outline: SliceNetwork
     judges: Judges
     weights_sha256: str
     engine: str
@@ -142,6 +145,8 @@ class SegmentsPipeline:
             judged = (judge_candidate(upright, each, self.judges, settings.nodule_score) for each in candidates)
             nodules = sorted((n for n in judged if n is not None), key=lambda n: -n.candidate.detection_score)
             score = patient_score(nodules, settings.strongest, self.patient_scaling)
+        with clock.step("outline"):
+            nodules = [redraw(nodule, upright, self.outline, settings) for nodule in nodules]
         verdict = verdict_of(score, settings.malignancy_threshold, searched=bool(lungs.any()))
         return Found(tuple(nodules), score, verdict)
 
@@ -149,7 +154,8 @@ class SegmentsPipeline:
         """Score given points, see :class:`Pipeline`."""
 
         def judge(upright: CTVolume, point_zyx: NDArray[np.float64]) -> Nodule:
-            return judge_place(upright, point_zyx, self.slices, self.judges, self.config.segments)
+            nodule = judge_place(upright, point_zyx, self.slices, self.judges, self.config.segments)
+            return redraw(nodule, upright, self.outline, self.config.segments)
 
         return classify_with(judge, ct, points_lps)
 
@@ -271,10 +277,10 @@ def _load_windows(folder: Path, config: Config, engine: str | None, precision: s
 def _load_segments(
     folder: Path, config: Config, engine: str | None, precision: str | None
 ) -> tuple[SegmentsPipeline, Mapping[str, Any]]:
-    names = ("unet", "detection", "malignancy")
+    names = ("unet", "detection", "malignancy", "outline")
     opened = open_networks(folder, names, engine=engine, precision=precision)
-    unet, detection, malignancy = opened.networks
+    unet, detection, malignancy, outline = opened.networks
     judges = Judges(detection.run, malignancy.run, scaling_of(opened.card), nodule_weighing_of(opened.card))
     scaling = scaling_of(opened.card, "patient_scaling")
-    pipeline = SegmentsPipeline(unet.run, judges, opened.sha256, unet.engine, config, scaling)
+    pipeline = SegmentsPipeline(unet.run, outline.run, judges, opened.sha256, unet.engine, config, scaling)
     return pipeline, opened.card

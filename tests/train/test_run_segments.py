@@ -165,9 +165,9 @@ def weights(run: Path) -> dict[str, Tensor]:
     }
 
 
-def assert_exported(run: Path, name: str, network: Learner, stage: str, shape: tuple[int, ...]) -> None:
-    """Hold that an ONNX file of the run says what the weights of a stage do."""
-    network.eval().load_state_dict(torch.load(run / stage / "weights.pt", weights_only=True))
+def assert_exported(run: Path, name: str, network: Learner, shape: tuple[int, ...]) -> None:
+    """Hold that an ONNX file of the run says what the weights do."""
+    network.eval().load_state_dict(torch.load(run / name / "weights.pt", weights_only=True))
     shown = np.random.default_rng(1).random(shape, np.float32)
     with torch.no_grad():
         expected = network(torch.from_numpy(shown)).sigmoid().numpy()
@@ -252,11 +252,12 @@ def test_from_ct_and_masks_to_a_diagnosis(dataset: Path, tmp_path: Path, capsys:
     assert card["recipe"]["detection"]["draw"]["bright_places"] == 3
     assert not [key for key in card if "scaling" in key]
     assert "patient0" not in json.dumps(card)
-    # What was exported says what was trained, and the U-Net is that of its second stage.
+    # What was exported says what was trained.
     first, second = (weights(run)[f"{name}.score.weight"] for name in ("unet", "outline"))
     assert not torch.equal(first, second)
-    assert_exported(run, "unet", NarrowUNet(), "outline", (1, 1, 32, 32))
-    assert_exported(run, "detection", NoduleNetwork("resnet", 9), "detection", (2, 9, 64, 64))
+    for name in ("unet", "outline"):
+        assert_exported(run, name, NarrowUNet(), (1, 1, 32, 32))
+    assert_exported(run, "detection", NoduleNetwork("resnet", 9), (2, 9, 64, 64))
     diagnosis = load_pipeline("segments", run)(read_ct(dataset / "patient0" / "ct.nii.gz"))
     assert diagnosis.system == "segments"
     # Again without --resume: refused, and nothing is touched.

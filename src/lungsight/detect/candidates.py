@@ -8,19 +8,19 @@ mask is their pixels on the CT's own grid.
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 from lungsight.config import SegmentsConfig
 from lungsight.ct.volume import CTVolume
 from lungsight.detect.merge import merge_in_slice, merge_through_slices
-from lungsight.detect.segment import ScoreMap
+from lungsight.detect.segment import ScoreMap, SliceNetwork, score_slices
 from lungsight.findings import Candidate, Region
 
-__all__ = ["find_candidates"]
+__all__ = ["MASK_SCORE", "diameter_of", "find_candidates", "find_candidates_near"]
 
 MASK_SCORE = 0.5
 """A pixel is nodule from this score, what the U-Net was trained for; where none has it, the component itself is."""
@@ -105,6 +105,51 @@ def find_candidates(
     return tuple(candidates)
 
 
+def find_candidates_near(
+    ct: CTVolume, low: ArrayLike, high: ArrayLike, network: SliceNetwork, config: SegmentsConfig
+) -> tuple[Candidate, ...]:
+    """What the U-Net marks in a part of a CT, whether lungs are there or not.
+
+    Parameters
+    ----------
+    ct
+        Slices axial; one is enough.
+    low, high
+        Shape ``(3,)``, voxel indices, fractional: opposite corners of the part, which holds both; what is beyond the
+        CT is left out.
+    network
+        The U-Net.
+    config
+        As for :func:`find_candidates`.
+
+    Returns
+    -------
+    tuple of Candidate
+        As of :func:`find_candidates`; regions are on the CT's grid.
+    """
+    first = np.maximum(np.floor(np.asarray(low, np.float64)), 0).astype(int)
+    last = np.minimum(np.floor(np.asarray(high, np.float64)) + 1, ct.shape).astype(int)
+    affine = ct.affine.copy()
+    affine[:3, 3] = ct.to_lps(first.astype(np.float64))
+    part = CTVolume(ct.hu[tuple(slice(a, b) for a, b in zip(first, last, strict=True))], affine)
+    everywhere = np.ones(part.shape, bool)
+    found = find_candidates(part, everywhere, score_slices(part, everywhere, network), config)
+    return tuple(_shifted(candidate, first) for candidate in found)
+
+
+def _shifted(candidate: Candidate, by_zyx: NDArray[np.intp]) -> Candidate:
+    """A candidate whose region and slice are counted from elsewhere."""
+    z, y, x = (np.array(candidate.region.start_zyx) + by_zyx).tolist()
+    place = replace(candidate.location, slice_index=candidate.location.slice_index + int(by_zyx[0]))
+    return replace(candidate, location=place, region=Region((z, y, x), candidate.region.mask))
+
+
+def diameter_of(region: Region, ct: CTVolume) -> float:
+    """Diameter in mm of a disc as large as the region is in the slice that shows most of it."""
+    largest_mm2 = region.mask.sum((1, 2)).max() * ct.spacing_zyx_mm[1] * ct.spacing_zyx_mm[2]
+    return float(2 * np.sqrt(largest_mm2 / np.pi))
+
+
 def _spots(scores: NDArray[np.float16], least: float) -> list[_Spot]:
     shown = scores >= max(np.float16(least), np.finfo(np.float16).smallest_subnormal)
     spots = []
@@ -138,10 +183,9 @@ def _candidate(ct: CTVolume, found: ScoreMap, spots: list[_Spot]) -> Candidate:
     z = float(np.array([spot.z for spot in spots]) @ weight / weight.sum())
     to_source = np.divide(found.pixel_mm, ct.spacing_zyx_mm[1:])
     centre = np.minimum([z, row * to_source[0], column * to_source[1]], np.subtract(ct.shape, 1))
-    largest_mm2 = region.mask.sum((1, 2)).max() * ct.spacing_zyx_mm[1] * ct.spacing_zyx_mm[2]
     return Candidate(
         location=ct.locate(centre),
-        roi_diameter_mm=float(2 * np.sqrt(largest_mm2 / np.pi)),
+        roi_diameter_mm=diameter_of(region, ct),
         detection_score=_detection_score(spots),
         region=region,
     )

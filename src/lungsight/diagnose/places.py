@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from lungsight.config import SegmentsConfig
 from lungsight.ct.volume import CTVolume
-from lungsight.detect.candidates import find_candidates
-from lungsight.detect.segment import SliceNetwork, score_slices
+from lungsight.detect.candidates import diameter_of, find_candidates_near
+from lungsight.detect.segment import SliceNetwork
 from lungsight.diagnose.classify import Judges
 from lungsight.findings import Candidate, Nodule, Region
 
@@ -71,8 +71,7 @@ def judge_place(
         region, diameter_mm = Region((z, y, x), np.ones((1, 1, 1), bool)), 0.0
     else:
         first, last, region = mask.start_zyx[0], mask.stop_zyx[0] - 1, mask
-        largest = mask.mask.sum((1, 2)).max()
-        diameter_mm = float(2 * np.sqrt(largest * ct.spacing_zyx_mm[1] * ct.spacing_zyx_mm[2] / np.pi))
+        diameter_mm = diameter_of(mask, ct)
     candidate = Candidate(
         location=ct.locate(np.clip(point_zyx, 0, np.subtract(ct.shape, 1))),
         roi_diameter_mm=diameter_mm,
@@ -86,21 +85,13 @@ def _marked(
     ct: CTVolume, point_zyx: NDArray[np.float64], network: SliceNetwork, config: SegmentsConfig
 ) -> tuple[Region, float] | None:
     """What the U-Net marks nearest to the point, if it is near, and its score."""
-    reach_mm = (REACH_MM, AROUND_MM, AROUND_MM)
-    low = [max(0, int(p - mm / s)) for p, mm, s in zip(point_zyx, reach_mm, ct.spacing_zyx_mm, strict=True)]
-    high = [int(p + mm / s) + 1 for p, mm, s in zip(point_zyx, reach_mm, ct.spacing_zyx_mm, strict=True)]
-    near = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
-    affine = ct.affine.copy()
-    affine[:3, 3] = ct.to_lps(np.array(low, np.float64))
-    part = CTVolume(ct.hu[near], affine)
-    everywhere = np.ones(part.shape, bool)
+    reach = np.divide((REACH_MM, AROUND_MM, AROUND_MM), ct.spacing_zyx_mm)
     best: tuple[Region, float] | None = None
     nearest_mm = NEAR_MM
-    for candidate in find_candidates(part, everywhere, score_slices(part, everywhere, network), config):
+    for candidate in find_candidates_near(ct, point_zyx - reach, point_zyx + reach, network, config):
         region = candidate.region
-        voxels = np.argwhere(region.mask) + region.start_zyx + low
+        voxels = np.argwhere(region.mask) + region.start_zyx
         apart_mm = float(np.sqrt((((voxels - point_zyx) * ct.spacing_zyx_mm) ** 2).sum(1)).min())
         if apart_mm < nearest_mm:
-            z, y, x = (a + b for a, b in zip(region.start_zyx, low, strict=True))
-            best, nearest_mm = (Region((z, y, x), region.mask), candidate.detection_score), apart_mm
+            best, nearest_mm = (region, candidate.detection_score), apart_mm
     return best

@@ -1,4 +1,4 @@
-"""A training run of `segments` as a folder: cases, three networks one after the other, and what Lungsight can use.
+"""A training run of `segments` as a folder: cases, four networks one after the other, and what Lungsight can use.
 
 .. code-block:: text
 
@@ -8,7 +8,7 @@
     ├── unet/, detection/, malignancy/, outline/   (the U-Net's second stage)
     │       checkpoint.pt, from which an interrupted run goes on; early weights; weights.pt
     ├── log.jsonl, curves.png, tensorboard/
-    └── unet.onnx, detection.onnx, malignancy.onnx, card.json
+    └── unet.onnx, detection.onnx, malignancy.onnx, outline.onnx, card.json
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from lungsight.train.pretrained import installed_source
 from lungsight.train.run_folder import Fold, begin_run, recipe_and_fold, split_patients
 from lungsight.train.segments_recipe import SegmentsRecipe
 from lungsight.train.segments_recipes import segments_recipe_from_toml, segments_recipe_to_toml
-from lungsight.train.segments_stages import NETWORKS, STAGES, Stages, malignancy_network, slice_network
+from lungsight.train.segments_stages import NETWORKS, Stages, malignancy_network, slice_network
 from lungsight.train.sheaves import SHEAF_GROUPS, group_of
 from lungsight.train.store import Cases
 from lungsight.train.truth import read_truth
@@ -57,7 +57,7 @@ def train_segments(
     say: Callable[[str], None] = lambda _: None,
     progress: Callable[[str, float], None] = lambda _step, _share: None,
 ) -> Path:
-    """Train the three networks of `segments` on a dataset.
+    """Train the networks of `segments` on a dataset.
 
     Parameters
     ----------
@@ -106,9 +106,10 @@ def train_segments(
     unet = stages.train_unet()
     blocks = _cut_blocks(stages, unet, progress)
     detection, malignancy = stages.train_detection(blocks), stages.train_malignancy()
-    unet = stages.train_outline(unet)
+    outline = stages.train_outline(unet)
     journal.close()
-    networks = (export_unet(unet), export_nodule_network(detection), export_nodule_network(malignancy))
+    judges = (export_nodule_network(detection), export_nodule_network(malignancy))
+    networks = (export_unet(unet), *judges, export_unet(outline))
     write_networks(run, dict(zip(NETWORKS, networks, strict=True)), _card(stages, blocks))
     return run
 
@@ -187,5 +188,5 @@ def _validation(records: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
     for record in records:
         scored = {key: value for key, value in record.items() if key.startswith("validation_")}
         if scored:
-            found[STAGES[record["stage"] - 1]] = scored
+            found[NETWORKS[record["stage"] - 1]] = scored
     return found

@@ -266,10 +266,9 @@ class SegmentsRecipe:
     seed
         Of the split of the patients and of what is drawn.
     unet, detection, malignancy
-        The three networks, in this order: the second learns from the errors of the first.
+        Three networks, in this order: the second learns from the errors of the first.
     outline
-        The U-Net's second stage. It comes last: the detection network learns from what the first stage takes for
-        nodules.
+        The U-Net's second stage, which begins with the first's weights and outlines what was found.
     """
 
     labels: str = "soft"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -27,12 +28,10 @@ from lungsight.train.slice_draw import SliceDrawer
 from lungsight.train.store import Cases
 from lungsight.train.unet import UNet
 
-__all__ = ["NETWORKS", "STAGES", "Stages", "malignancy_network", "slice_network"]
+__all__ = ["NETWORKS", "Stages", "malignancy_network", "slice_network"]
 
-NETWORKS = ("unet", "detection", "malignancy")
-"""What a run makes."""
-STAGES = (*NETWORKS, "outline")
-"""In the order in which they are trained; the last is the U-Net again."""
+NETWORKS = ("unet", "detection", "malignancy", "outline")
+"""In the order in which they are trained; the last is the U-Net again, which then outlines what was found."""
 _VALIDATION = 1
 """Told to the drawers' seeds: what the patients kept aside are drawn with."""
 
@@ -84,7 +83,8 @@ class Stages:
         return self._fit_unet(0, UNet(), self.recipe.unet)
 
     def train_outline(self, unet: UNet) -> UNet:
-        """Stage 4, the U-Net again, on nodules that all is sure of; if it is done, its network."""
+        """Stage 4, the U-Net again, on nodules that all is sure of; if it is done, its network. The first is kept."""
+        unet = copy.deepcopy(unet)
         unet.entropy_share = self.recipe.outline.entropy_share
         return self._fit_unet(3, unet, self.recipe.outline)
 
@@ -92,7 +92,7 @@ class Stages:
         seed = (self.recipe.seed, stage)
         nodules, lungs = self.cases.nodules_of(self.learned), self.cases.lungs_of(self.learned)
         drawer = SliceDrawer(nodules, lungs, recipe.draw, recipe.augment, seed)
-        folder = self.folder / STAGES[stage]
+        folder = self.folder / NETWORKS[stage]
         network = fit(
             network,
             drawer,
@@ -156,7 +156,7 @@ class Stages:
         counts: tuple[int, ...],
     ) -> NoduleNetwork:
         seed = (self.recipe.seed, stage)
-        folder = self.folder / STAGES[stage]
+        folder = self.folder / NETWORKS[stage]
         drawer = CutDrawer(learned, CutDraw(counts), recipe.augment, seed)
         validation: Callable[[], Iterable[Batch]] = tuple
         if sum(there := _counts(aside, counts)):
