@@ -11,6 +11,8 @@ from benchmarks.speed.networks import Work
 from benchmarks.speed.samples import Figure, Sample, figure_of
 
 MATRIX_FLOP = 2 * 2048**3
+STEPS_OF = {"windows": ("end to end", "warm"), "segments": ("segments",)}
+"""Under which names each system's seconds are, step by step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,7 @@ def page(measured: Measured) -> str:
     parts = [
         f"Medians (least to most) of {measured.rounds} rounds, in which each row was measured once, in turns. {told}.",
         "\n".join(_rows(measured)),
-        "\n".join(_steps(measured)),
+        *("\n".join(_steps(measured, system, kinds)) for system, kinds in STEPS_OF.items()),
         "\n".join(_arithmetic(measured)),
         "\n".join(_training(measured)),
         *(["\n".join(_growth(measured.growth))] if measured.growth else []),
@@ -114,13 +116,15 @@ def _ratio(times: float) -> str:
     return f"{times:.0f}" if times >= 10 else f"{times:.2g}"
 
 
-def _steps(measured: Measured) -> list[str]:
-    """Where the program's time goes."""
-    names = [f"{kind}, {count} slices" for kind in ("end to end", "warm") for count in measured.slices]
+def _steps(measured: Measured, system: str, kinds: Sequence[str]) -> list[str]:
+    """Where the program's time goes; nothing of a system that was not measured."""
+    names = [f"{kind}, {count} slices" for kind in kinds for count in measured.slices]
     named = [name for name in names if name in measured.samples]
+    if not named:
+        return []
     steps = [step for step in measured.samples[named[0]][0] if step not in {"seconds", "peak_mb"}]
     lines = [
-        f"| `windows`, seconds | {' | '.join(steps)} | together | peak MB |",
+        f"| `{system}`, seconds | {' | '.join(steps)} | together | peak MB |",
         f"|---|{'--:|' * (len(steps) + 2)}",
     ]
     for name in named:
@@ -144,6 +148,10 @@ def _arithmetic(measured: Measured) -> list[str]:
         gflop_s = work.flop / measured.figure(f"warm, {count} slices", "detect").median / 1e9
         cells = f"{work.slices} | {work.windows} | {work.flop / 1e12:.2f} | {gflop_s:.0f}"
         lines.append(f"| `windows`, {count} slices, while detecting (warm) | {cells} |")
+    for count, work in zip(measured.slices, measured.work, strict=True):
+        if f"segments, {count} slices" in measured.samples:
+            ms = 1000 * measured.figure(f"segments, {count} slices", "segment").median / work.slices
+            lines.append(f"| `segments`, {count} slices: U-Net, {ms:.0f} ms a slice | {work.slices} | | | |")
     for count, flop in zip(measured.slices, measured.detector_flop, strict=True):
         lines.append(f"| the 3D detector, {count} slices | | | {flop / 1e12:.1f} | |")
     return lines
