@@ -52,7 +52,7 @@ def crop_scores(network: WindowModule, crops: Crops, slices: NDArray[np.intp]) -
         tiles = Tiles(crops.hu(k), crops.outline[k], crops.unknown[k], crops.spacing_mm[k], known)
         field, _, _ = cut_patches(tiles, None, torch.Generator(), FIELD_PX)
         with torch.inference_mode():
-            found.append(network(field).softmax(1).double().numpy())
+            found.append(network.windows(field)[:, :, 0, 0].softmax(1).double().numpy())
     return np.concatenate(found)
 
 
