@@ -107,6 +107,14 @@ class Region:
         z, y, x = (slice(a, b) for a, b in zip(self.start_zyx, self.stop_zyx, strict=True))
         return z, y, x
 
+    def shared_voxels(self, other: Region) -> int:
+        """How many voxels both have; 0 where their boxes do not meet."""
+        low, high = np.maximum(self.start_zyx, other.start_zyx), np.minimum(self.stop_zyx, other.stop_zyx)
+        if (low >= high).any():
+            return 0
+        one, two = (each.mask[tuple(map(slice, low - each.start_zyx, high - each.start_zyx))] for each in (self, other))
+        return int(np.count_nonzero(one & two))
+
 
 @dataclass(frozen=True, slots=True)
 class Candidate:

@@ -14,7 +14,7 @@ from lungsight.config import SegmentsConfig
 from lungsight.ct.volume import CTVolume
 from lungsight.detect.candidates import MASK_SCORE, diameter_of, find_candidates_near
 from lungsight.detect.segment import SliceNetwork
-from lungsight.findings import Nodule, Region
+from lungsight.findings import Nodule
 
 __all__ = ["redraw"]
 
@@ -48,22 +48,9 @@ def redraw(nodule: Nodule, ct: CTVolume, network: SliceNetwork, config: Segments
     low, high = np.subtract(nodule.mask.start_zyx, around), np.subtract(nodule.mask.stop_zyx, 1) + around
     sure = replace(config, pixel_score=MASK_SCORE)
     pieces = [candidate.region for candidate in find_candidates_near(ct, low, high, network, sure)]
-    shared = [_shared(piece, nodule.mask) for piece in pieces]
+    shared = [piece.shared_voxels(nodule.mask) for piece in pieces]
     if not any(shared):
         return nodule
     mask = pieces[int(np.argmax(shared))]
     candidate = replace(nodule.candidate, region=mask, roi_diameter_mm=diameter_of(mask, ct))
     return replace(nodule, candidate=candidate, mask=mask)
-
-
-def _shared(one: Region, other: Region) -> int:
-    """Voxels in both."""
-    low = np.maximum(one.start_zyx, other.start_zyx)
-    high = np.minimum(one.stop_zyx, other.stop_zyx)
-    if (high <= low).any():
-        return 0
-    cuts = (
-        region.mask[tuple(slice(a - s, b - s) for a, b, s in zip(low, high, region.start_zyx, strict=True))]
-        for region in (one, other)
-    )
-    return int(np.logical_and(*cuts).sum())
