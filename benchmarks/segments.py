@@ -81,24 +81,21 @@ def _fit_weighing(every: Sequence[tuple[Judged, Scores, NDArray[np.bool_]]]) -> 
     return NoduleWeighing(network, unet, size, float(-passing))
 
 
+def _nodules(judged: Judged, scores: Scores, config: SegmentsConfig) -> list[tuple[Found, float]]:
+    """What is told as a nodule and lies on no lesion that the host brought along, with its nodule score."""
+    both = zip(judged.found, scores.tolist(), strict=True)
+    return [(f, score) for f, score in both if not f.on_lesion and score >= config.nodule_score]
+
+
 def raw_score(judged: Judged, scores: Scores, config: SegmentsConfig, scaling: PlattScaling) -> float:
     """The patient's noisy-or as it is; 0 without nodule."""
-    each = [
-        score * float(scaling.apply(f.malignancy_score))
-        for f, score in zip(judged.found, scores.tolist(), strict=True)
-        if not f.on_lesion and score >= config.nodule_score
-    ]
+    each = [score * float(scaling.apply(f.malignancy_score)) for f, score in _nodules(judged, scores, config)]
     return noisy_or(sorted(each, reverse=True)[: config.strongest])
 
 
 def largest_diameter(judged: Judged, scores: Scores, config: SegmentsConfig) -> float:
     """The patient's score by size alone, 0 to 1: 0.5 where the largest nodule found is 10 mm; 0 without nodule."""
-    each = [
-        f.diameter_mm
-        for f, score in zip(judged.found, scores.tolist(), strict=True)
-        if not f.on_lesion and score >= config.nodule_score
-    ]
-    largest_mm = max(each, default=0.0)
+    largest_mm = max((f.diameter_mm for f, _ in _nodules(judged, scores, config)), default=0.0)
     return largest_mm / (largest_mm + LARGE_MM)
 
 
