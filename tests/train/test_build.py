@@ -7,6 +7,7 @@ import tracemalloc
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
 import pytest
 
@@ -28,6 +29,7 @@ from lungsight.train.truth import read_ct_truth, read_patient_ct, read_truth
 from phantom import affine_of
 from refusals import refused
 
+nifti: Any = nibabel  # its functions carry no types
 DEFAULT = RECIPES["default"]
 EVERYONE = frozenset(f"patient{k}" for k in range(6))
 
@@ -109,6 +111,24 @@ def test_lung_cases_are_the_ct_itself(cases: Cases, dataset: Path) -> None:
     assert case.counts is not None
     assert case.counts[1] > 0 == case.counts[2]
     assert case.lungs.mean() > 0.02
+
+
+def test_what_a_virtual_patients_lungs_bring_along_is_no_negative(tmp_path: Path) -> None:
+    """`lungsight simulate` writes it as `lesions` beside the mask: no window that is not ROI may touch it."""
+    root = write_contest(tmp_path / "contest", 1)
+    image = nifti.load(root / "patient0" / "ct.nii.gz")
+    lesions = np.zeros(image.shape, np.uint8)
+    lesions[6:18, 50:70, 25:45] = 1  # in a lung
+    touched = {}
+    for name in ("before", "after"):
+        (case,) = build_cases(read_truth(root), RECIPES["asan"], tmp_path / name).lungs_of(EVERYONE)
+        assert case.counts is not None
+        touched[name] = 0
+        for z, i, j in case.windows[: case.counts[0]].tolist():
+            shown = lesions[z, 10 * i : 10 * i + 50, 10 * j : 10 * j + 50]
+            touched[name] += bool(shown.any())
+        nifti.save(nifti.Nifti1Image(lesions, image.affine), root / "patient0" / "lesions.nii.gz")
+    assert touched["before"] > 0 == touched["after"]
 
 
 def test_other_patients_are_never_drawn(cases: Cases) -> None:
@@ -278,7 +298,8 @@ def test_marks_turn_with_the_ct() -> None:
     mask[0, 0] = mask[1, 1, 2] = True
     nodule = TrueNodule((0, 0, 0), None, Region((1, 2, 3), mask))
     unknown = TrueNodule(tuple(ct.to_lps((6, 4, 3)).tolist()), 2.0, None)
-    marks = mark_upright(ct, CTTruth(nothing(label=1), (nodule, unknown), (), 0.5), "soft")
+    excluded = Region((0, 0, 0), np.ones((1, 1, 2), np.bool_))
+    marks = mark_upright(ct, CTTruth(nothing(label=1), (nodule, unknown), (), 0.5, excluded), "soft")
     assert [(known.label, known.malignancy) for known in marks.nodules] == [(1, 1.0)]
     inside = marks.labels == 1
     assert np.array_equal(np.sort(marks.ct.hu[inside]), np.sort(hu[1:3, 2:4, 3:6][mask]))
@@ -286,6 +307,7 @@ def test_marks_turn_with_the_ct() -> None:
     # A radius of 1 mm and 5 mm around it: 3 slices of 2 mm to either side.
     z = np.flatnonzero(marks.places[:, 4, 3])
     assert z.tolist() == [0, 1, 2, 3, 4, 5]
+    assert np.argwhere(marks.places[6:]).tolist() == [[2, 0, 0], [2, 0, 1]]
     assert marks.lesions[marks.places].all()
     assert mark_upright(ct, CTTruth(nothing(), (), (PointMark((99, 99, 99)),), 0.5), "soft").lesions.sum() == 0
 

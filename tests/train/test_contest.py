@@ -68,6 +68,18 @@ def drawn(region: Region | None) -> Mask:
     return mask
 
 
+def test_what_is_excluded_lies_beside_the_mask(root: Path) -> None:
+    other = np.roll(roi(), 1, axis=1)
+    write_masks(root / "ann" / "lesions", other, "uid")
+    ann, ben = read_truth(root)
+    truth = read_ct_truth(ann, read_patient_ct(ann))
+    assert np.array_equal(drawn(truth.excluded_region), other)
+    assert read_ct_truth(ben, read_patient_ct(ben)).excluded_region is None
+    write_masks(root / "ben" / "lesions", np.zeros_like(other), "position")
+    ben = read_truth(root)[1]
+    assert read_ct_truth(ben, read_patient_ct(ben)).excluded_region is None
+
+
 def test_patients_are_listed_with_labels(root: Path) -> None:
     write_series(root / "cid" / "ct", BODY)
     assert read_truth(root) == (

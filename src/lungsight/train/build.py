@@ -49,7 +49,7 @@ class CaseSettings(Protocol):
 def fingerprint(patients: Sequence[PatientTruth], settings: CaseSettings) -> str:
     """A hash of all that cases are made from: the recipe's pixel and labels, and the dataset's files by size."""
     listed = [
-        (p.patient_id, p.series_uid, p.label, type(p.marks).__name__, _size(p.ct_path), _size(_mask_path(p)))
+        (p.patient_id, p.series_uid, p.label, type(p.marks).__name__, *map(_size, (p.ct_path, *_mask_paths(p))))
         for p in patients
     ]
     made_from = [_FORMAT, settings.pixel, settings.labels, asdict(LungsConfig()), listed]
@@ -231,8 +231,8 @@ def _tiles(
         yield hu.astype(np.int16), make_tile(marks, (y, x)).astype(np.uint8), z, (round(y), round(x))
 
 
-def _mask_path(patient: PatientTruth) -> Path | None:
-    return patient.marks.path if isinstance(patient.marks, MaskMarks) else None
+def _mask_paths(patient: PatientTruth) -> tuple[Path | None, ...]:
+    return (patient.marks.path, patient.marks.excluded) if isinstance(patient.marks, MaskMarks) else ()
 
 
 def _size(path: Path | None) -> tuple[int, int] | None:

@@ -13,6 +13,7 @@ __all__ = ["CONTEST_LABELS", "read_contest"]
 CONTEST_LABELS = "labels.csv"
 _CT_NAMES = ("ct", "ct.nii.gz", "ct.nii")
 _MASK_NAMES = ("mask", "mask.nii.gz", "mask.nii")
+_EXCLUDED_NAMES = ("lesions", "lesions.nii.gz", "lesions.nii")
 _REMEDY = "Lay out the files as <root>/<patient>/ct and mask (DICOM) or ct.nii.gz and mask.nii.gz, and labels.csv."
 
 
@@ -24,7 +25,8 @@ def read_contest(root: Path) -> tuple[PatientTruth, ...]:
     root
         Holds ``labels.csv`` (columns ``patient_id,label``; 1 malignant, 0 benign, or empty) and for each patient a
         folder called as the patient, in it either ``ct/`` and ``mask/`` with DICOM images or ``ct.nii.gz`` and
-        ``mask.nii.gz`` (or ``.nii``; mixtures are fine). How masks are matched to slices tells
+        ``mask.nii.gz`` (or ``.nii``; mixtures are fine). What ``lesions/`` or ``lesions.nii.gz`` beside a mask shows
+        counts neither as nodule nor as false: virtual patients have it. How masks are matched to slices tells
         :func:`~lungsight.train.masks.read_mask`.
 
     Returns
@@ -49,7 +51,7 @@ def read_contest(root: Path) -> tuple[PatientTruth, ...]:
             if mask_path is not None or folder.name in labels:
                 raise InputError(f"{folder} holds no CT", "ct/ with DICOM images, or ct.nii.gz", _REMEDY)
             continue
-        marks = None if mask_path is None else MaskMarks(mask_path)
+        marks = None if mask_path is None else MaskMarks(mask_path, _only(folder, _EXCLUDED_NAMES))
         found[folder.name] = PatientTruth(folder.name, ct_path, label=labels.get(folder.name), marks=marks)
     absent = sorted(set(labels) - set(found))
     if absent:

@@ -58,9 +58,9 @@ class UprightMarks:
     nodules
         Those of known kind; other numbers are findings of unknown kind.
     places
-        Shape of the CT: round findings of which only a place is known.
+        Shape of the CT: round findings of which only a place is known, and voxels that are excluded.
     lesions
-        Shape of the CT: every finding and what lies within 5 mm of it.
+        Shape of the CT: every finding and what lies within 5 mm of it; what is excluded, as it was given.
     """
 
     ct: CTVolume
@@ -132,7 +132,10 @@ def mark_upright(ct: CTVolume, truth: CTTruth, labels: str) -> UprightMarks:
     turn = turn_upright(ct)
     upright = turn.volume(ct)
     turned = np.ascontiguousarray(turn.array(volume))
-    places = np.zeros(upright.shape, bool)
+    excluded = np.zeros(ct.shape, np.bool_)
+    if truth.excluded_region is not None:
+        excluded[truth.excluded_region.box] = truth.excluded_region.mask
+    places = np.ascontiguousarray(turn.array(excluded))
     for point in points:
         _add_ball(places, upright, point)
     return UprightMarks(upright, turned, tuple(known), places, _grown(turned, upright.spacing_zyx_mm) | places)

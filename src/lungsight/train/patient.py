@@ -91,9 +91,12 @@ class MaskMarks:
     ----------
     path
         A folder of DICOM images, or a NIfTI file.
+    excluded
+        The same, of what counts neither as nodule nor as false; None where nothing is excluded.
     """
 
     path: Path
+    excluded: Path | None = None
 
 
 Marks: TypeAlias = PointMarks | ReaderMarks | MaskMarks
@@ -171,9 +174,12 @@ class CTTruth:
         Findings that count neither as nodules nor as false.
     consensus
         Share of a nodule's readers from which on a voxel belongs to its region.
+    excluded_region
+        Voxels that count neither as nodules nor as false, with whatever margin they were given; None if there are none.
     """
 
     patient: PatientTruth
     nodules: tuple[TrueNodule, ...] | None
     excluded: tuple[PointMark, ...]
     consensus: float
+    excluded_region: Region | None = None

