@@ -4,9 +4,10 @@
     python -m benchmarks.segments --kept runs/judged
 
 What lies on lesions that the hosts brought along counts neither as found nor as false. Malignancy scores of nodules are
-scaled as recipes.segments.evaluate fitted it (two numbers, to the nodules of all folds), the patient's score as fitted
-to the other folds. Intervals are 95 %: Wilson for shares, bootstraps by patient else. A rating is an
-opinion, not pathology.
+weighed as recipes.segments.evaluate fitted it (three numbers, to the nodules of all folds), the patient's score scaled
+as fitted to the other folds. A scaling keeps the order of patients, but three of them thrown together do not, so AUC is
+of the scores before it. Intervals are 95 %: Wilson for shares, bootstraps by patient else. A rating is an opinion, not
+pathology.
 """
 
 from __future__ import annotations
@@ -26,13 +27,14 @@ from recipes.windows.collection import FOLDS
 from sklearn.linear_model import LogisticRegression
 
 from lungsight.config import SegmentsConfig
-from lungsight.diagnose.classify import LEAST_MM, NoduleWeighing, noisy_or
-from lungsight.diagnose.scaling import PlattScaling, logit_of
+from lungsight.diagnose.classify import LEAST_MM, MalignancyWeighing, NoduleWeighing, noisy_or
+from lungsight.diagnose.scaling import logit_of
 from lungsight.evaluate.froc import froc
 from lungsight.evaluate.intervals import Proportion
 from lungsight.evaluate.match import Finding, Mark, match_marks
 from lungsight.evaluate.patients import evaluate_patients
 from lungsight.evaluate.platt import fit_platt
+from lungsight.evaluate.roc import auc
 
 SMALL_MM = 6.0
 FALSE_A_CT = 1.0
@@ -87,15 +89,16 @@ def _nodules(judged: Judged, scores: Scores, config: SegmentsConfig) -> list[tup
     return [(f, score) for f, score in both if not f.on_lesion and score >= config.nodule_score]
 
 
-def raw_score(judged: Judged, scores: Scores, config: SegmentsConfig, scaling: PlattScaling) -> float:
+def raw_score(judged: Judged, scores: Scores, config: SegmentsConfig, sized: MalignancyWeighing) -> float:
     """The patient's noisy-or as it is; 0 without nodule."""
-    each = [score * float(scaling.apply(f.malignancy_score)) for f, score in _nodules(judged, scores, config)]
+    nodules = _nodules(judged, scores, config)
+    each = [score * sized.apply(f.malignancy_score, f.outline_mm) for f, score in nodules]
     return noisy_or(sorted(each, reverse=True)[: config.strongest])
 
 
 def largest_diameter(judged: Judged, scores: Scores, config: SegmentsConfig) -> float:
     """The patient's score by size alone, 0 to 1: 0.5 where the largest nodule found is 10 mm; 0 without nodule."""
-    largest_mm = max((f.diameter_mm for f, _ in _nodules(judged, scores, config)), default=0.0)
+    largest_mm = max((f.outline_mm for f, _ in _nodules(judged, scores, config)), default=0.0)
     return largest_mm / (largest_mm + LARGE_MM)
 
 
@@ -126,18 +129,35 @@ def weighed_scores(
     return both, {"windows": float(w), "segments": float(s), "intercept": float(intercept)}
 
 
-def patients_table(patients: Sequence[Judged], scores: Mapping[str, NDArray[np.float64]], threshold: float) -> str:
-    """Patients told apart, by each system."""
+def weighed_order(
+    patients: Sequence[Judged], segments: NDArray[np.float64], windows: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Scores of both that only tell the order of patients: how much `windows` counts was fitted to the other folds."""
+    label = np.array([p.label == 1 for p in patients])
+    fold = np.array([p.fold for p in patients])
+    logits = np.stack([logit_of(windows), logit_of(segments)], 1)
+    order = np.zeros(len(label))
+    for k in np.unique(fold):
+        w, s = LogisticRegression().fit(logits[fold != k], label[fold != k]).coef_[0]
+        order[fold == k] = logits[fold == k] @ (w / s, 1)
+    return order
+
+
+def patients_table(
+    patients: Sequence[Judged], scores: Mapping[str, NDArray[np.float64]], orders: Sequence[Scores], threshold: float
+) -> str:
+    """Patients told apart, by each system: right or wrong by its scores, AUC by the order of patients."""
     label = {p.name: p.label == 1 for p in patients}
-    results = []
-    for each in scores.values():
+    results, areas = [], []
+    for each, order in zip(scores.values(), orders, strict=True):
         named = {p.name: float(s) for p, s in zip(patients, each, strict=True)}
         results.append(evaluate_patients(label, named, threshold))
+        areas.append(auc(list(label.values()), order, bootstrap=results[-1].bootstrap))
     rows = [
         ("patients right", [share_text(r.table.accuracy) for r in results]),
         ("sensitivity", [share_text(r.table.sensitivity) for r in results]),
         ("specificity", [share_text(r.table.specificity) for r in results]),
-        ("AUC", [estimate_text(r.auc) for r in results]),
+        ("AUC", [estimate_text(area) for area in areas]),
         ("calibration error (ECE)", [f"{r.calibration.expected_calibration_error or 0:.3f}" for r in results]),
     ]
     head = [f"| patients, 5 mm | {' | '.join(scores)} |", "|---" * (1 + len(scores)) + "|"]
@@ -176,22 +196,24 @@ def _contest(
     """The table of the contest; what was fitted goes into ``patients.json``."""
     patients = [p for p, _ in scored]
     told = json.loads((runs / "figures.json").read_text("utf-8"))
-    of_nodules = PlattScaling(**told["malignancy_scaling"])
+    of_nodules = MalignancyWeighing(**told["malignancy_weighing"])
     raw = np.array([raw_score(p, scores, config, of_nodules) for p, scores in scored])
     scaled, scaling = scaled_scores(patients, raw)
-    by_size, _ = scaled_scores(patients, np.array([largest_diameter(p, scores, config) for p, scores in scored]))
+    size = np.array([largest_diameter(p, scores, config) for p, scores in scored])
+    by_size, _ = scaled_scores(patients, size)
     windows = runs / "windows-scores.json"
-    scores = {"`segments`": scaled}
+    scores, orders = {"`segments`": scaled}, [raw]
     fitted: dict[str, Any] = {"nodule_weighing": asdict(weighing), "patient_scaling": scaling, "both": {}}
     if windows.exists():
         by_name = json.loads(windows.read_text("utf-8"))
         by_windows = np.array([by_name[p.name] for p in patients])
         both, weights = weighed_scores(patients, scaled, by_windows)
         scores = {"`windows`": by_windows, **scores, "both": both}
+        orders = [by_windows, raw, weighed_order(patients, raw, by_windows)]
         fitted["both"] = {"patients": weights}
     scores["diameter of the largest found"] = by_size
     (runs / "patients.json").write_text(json.dumps(fitted, indent=1) + "\n", "utf-8")
-    return patients_table(patients, scores, config.malignancy_threshold)
+    return patients_table(patients, scores, [*orders, size], config.malignancy_threshold)
 
 
 def main() -> None:

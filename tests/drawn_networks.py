@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -22,22 +23,30 @@ def level_of(hu: float) -> float:
     return (hu + 1000) / 1500
 
 
-def write_segments(folder: Path, nodule_hu: float = NODULE_HU, malignancy: float = 0.75) -> Path:
-    """A folder for ``--weights``: every nodule of `nodule_hu` is found, and has that malignancy score."""
+def write_segments(
+    folder: Path,
+    nodule_hu: float = NODULE_HU,
+    malignancy: float = 0.75,
+    outline_hu: float | None = None,
+    fitted: Mapping[str, Mapping[str, float]] | None = None,
+) -> Path:
+    """A folder for ``--weights``: every nodule of `nodule_hu` is found, what is near `outline_hu` (None: the same) of
+    it is outlined, and its network says that malignancy; what was fitted stands in the card.
+    """
     folder.mkdir(parents=True)
     logit = float(np.log(malignancy / (1 - malignancy)))
     networks = {
         "unet": _unet(nodule_hu),
         "detection": _of_centre(20.0, -20.0 * level_of(nodule_hu - 500)),
         "malignancy": _of_centre(0.0, logit),
-        "outline": _unet(nodule_hu),
+        "outline": _unet(nodule_hu if outline_hu is None else outline_hu),
     }
     hashes = {}
     for name, network in networks.items():
         content = network.SerializeToString(deterministic=True)
         (folder / f"{name}.onnx").write_bytes(content)
         hashes[name] = hashlib.sha256(content).hexdigest()
-    (folder / "card.json").write_text(json.dumps({"name": "drawn", "networks": hashes}), "utf-8")
+    (folder / "card.json").write_text(json.dumps({"name": "drawn", "networks": hashes, **(fitted or {})}), "utf-8")
     return folder
 
 

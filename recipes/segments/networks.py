@@ -66,7 +66,7 @@ def main() -> None:
     parser.add_argument("--fitted", type=Path, nargs="*", default=[], help="figures.json and patients.json, once there")
     arguments = parser.parse_args()
     told = {key: value for file in arguments.fitted for key, value in json.loads(file.read_text("utf-8")).items()}
-    fitted = {key: told[key] for key in ("malignancy_scaling", "nodule_weighing", "patient_scaling") if key in told}
+    fitted = {key: told[key] for key in ("malignancy_weighing", "nodule_weighing", "patient_scaling") if key in told}
     for fold in arguments.folds:
         export_fold(fold, {"name": f"segments, {fold.name}", **fitted}, kind=arguments.kind)
 

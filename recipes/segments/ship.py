@@ -43,7 +43,7 @@ def make_card(figures: dict[str, Any], patients: dict[str, Any], kind: str) -> d
             "folds; a patient's score was fitted to virtual patients whose label is such a rating. The nodule score is "
             "no probability. None is a probability of cancer."
         ),
-        "malignancy_scaling": figures["malignancy_scaling"],
+        "malignancy_weighing": figures["malignancy_weighing"],
         "nodule_weighing": patients["nodule_weighing"],
         "patient_scaling": patients["patient_scaling"],
         "both": {"nodules": figures["both_nodules"], **patients["both"]},
@@ -89,7 +89,7 @@ def card_page(card: dict[str, Any], hashes: dict[str, str]) -> str:
     loader = jinja2.FileSystemLoader(Path(__file__).parent)
     environment = jinja2.Environment(loader=loader, keep_trailing_newline=True, autoescape=False)  # noqa: S701 (Markdown)
     environment.filters["interval"] = lambda f: f"{f['value']:.3f} ({f['low']:.3f} to {f['high']:.3f})"
-    kept = ("input", "nodule_weighing", "malignancy_scaling", "patient_scaling", "both", "training")
+    kept = ("input", "nodule_weighing", "malignancy_weighing", "patient_scaling", "both", "training")
     made = json.dumps({key: card[key] for key in kept}, indent=1)
     return environment.get_template("card.md.j2").render(card=card, hashes=hashes, made=made)
 

@@ -17,7 +17,14 @@ from lungsight.detect.exact import likely_rois, score_again
 from lungsight.detect.rois import agree_across_slices, find_rois
 from lungsight.detect.segment import SliceNetwork, score_slices
 from lungsight.detect.windows import WindowMap, label_windows, score_windows
-from lungsight.diagnose.classify import Judges, judge_candidate, nodule_weighing_of, patient_score
+from lungsight.diagnose.classify import (
+    Judges,
+    MalignancyWeighing,
+    judge_candidate,
+    malignancy_weighing_of,
+    nodule_weighing_of,
+    patient_score,
+)
 from lungsight.diagnose.places import judge_place
 from lungsight.diagnose.points import judge_point
 from lungsight.diagnose.redraw import redraw
@@ -117,6 +124,8 @@ class SegmentsPipeline:
         What runs them.
     config
         Every setting.
+    sized
+        How the malignancy network's score and the outline's diameter become a nodule's malignancy score.
     patient_scaling
         Of the patient's score.
     """
@@ -127,6 +136,7 @@ class SegmentsPipeline:
     weights_sha256: str
     engine: str
     config: Config = field(default_factory=Config)
+    sized: MalignancyWeighing = field(default_factory=MalignancyWeighing)
     patient_scaling: PlattScaling | None = None
     system: str = "segments"
 
@@ -144,9 +154,9 @@ class SegmentsPipeline:
         with clock.step("classify"):
             judged = (judge_candidate(upright, each, self.judges, settings.nodule_score) for each in candidates)
             nodules = sorted((n for n in judged if n is not None), key=lambda n: -n.candidate.detection_score)
-            score = patient_score(nodules, settings.strongest, self.patient_scaling)
         with clock.step("outline"):
-            nodules = [redraw(nodule, upright, self.outline, settings) for nodule in nodules]
+            nodules = [self._outlined(nodule, upright) for nodule in nodules]
+        score = patient_score(nodules, settings.strongest, self.patient_scaling)
         verdict = verdict_of(score, settings.malignancy_threshold, searched=bool(lungs.any()))
         return Found(tuple(nodules), score, verdict)
 
@@ -155,9 +165,15 @@ class SegmentsPipeline:
 
         def judge(upright: CTVolume, point_zyx: NDArray[np.float64]) -> Nodule:
             nodule = judge_place(upright, point_zyx, self.slices, self.judges, self.config.segments)
-            return redraw(nodule, upright, self.outline, self.config.segments)
+            return self._outlined(nodule, upright)
 
         return classify_with(judge, ct, points_lps)
+
+    def _outlined(self, nodule: Nodule, upright: CTVolume) -> Nodule:
+        """A nodule with its final mask, and the malignancy score that its size is part of."""
+        outlined = redraw(nodule, upright, self.outline, self.config.segments)
+        score = self.sized.apply(nodule.malignancy_score, outlined.candidate.roi_diameter_mm)
+        return replace(outlined, malignancy_score=score)
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,7 +296,7 @@ def _load_segments(
     names = ("unet", "detection", "malignancy", "outline")
     opened = open_networks(folder, names, engine=engine, precision=precision)
     unet, detection, malignancy, outline = opened.networks
-    judges = Judges(detection.run, malignancy.run, scaling_of(opened.card), nodule_weighing_of(opened.card))
-    scaling = scaling_of(opened.card, "patient_scaling")
-    pipeline = SegmentsPipeline(unet.run, outline.run, judges, opened.sha256, unet.engine, config, scaling)
+    judges = Judges(detection.run, malignancy.run, nodule_weighing_of(opened.card))
+    sized, scaling = malignancy_weighing_of(opened.card), scaling_of(opened.card, "patient_scaling")
+    pipeline = SegmentsPipeline(unet.run, outline.run, judges, opened.sha256, unet.engine, config, sized, scaling)
     return pipeline, opened.card

@@ -2,8 +2,9 @@
 
 The first network sees a block round the candidate and tells nodules from what looks like them; its score is weighed
 with the U-Net's and with the size, since it saw few large nodules that touch the chest wall. The second sees slices
-of the nodule and says how malignant readers would rate it. The patient's score is a noisy-or over the strongest
-nodules, as in the Data Science Bowl's winning entry: one nodule is enough.
+of the nodule and says how malignant readers would rate it; that is weighed with the diameter of the outline, which a
+network whose cuts are enlarged and shrunk while it learns knows less well. The patient's score is a noisy-or over the
+strongest nodules, as in the Data Science Bowl's winning entry: one nodule is enough.
 """
 
 from __future__ import annotations
@@ -25,8 +26,10 @@ __all__ = [
     "LEAST_MM",
     "CutNetwork",
     "Judges",
+    "MalignancyWeighing",
     "NoduleWeighing",
     "judge_candidate",
+    "malignancy_weighing_of",
     "nodule_weighing_of",
     "noisy_or",
     "patient_score",
@@ -76,6 +79,40 @@ def nodule_weighing_of(card: Mapping[str, Any]) -> NoduleWeighing:
 
 
 @dataclass(frozen=True, slots=True)
+class MalignancyWeighing:
+    """What the malignancy network and the size say becomes one score: logistic regression.
+
+    The score is ``1 / (1 + exp(-(network * logit(m) + size * ln(d / 1 mm) + intercept)))``. As it stands by default it
+    is the network's score alone.
+
+    Attributes
+    ----------
+    network, size, intercept
+        As fitted to nodules the network never saw.
+    """
+
+    network: float = 1.0
+    size: float = 0.0
+    intercept: float = 0.0
+
+    def apply(self, network_score: float, diameter_mm: float) -> float:
+        """The malignancy score, 0 to 1.
+
+        Examples
+        --------
+        >>> round(MalignancyWeighing().apply(0.3, 10.0), 6), round(MalignancyWeighing(1.0, 2.0).apply(0.5, 3.0), 6)
+        (0.3, 0.9)
+        """
+        size = self.size * float(np.log(max(diameter_mm, LEAST_MM)))
+        return float(expit(self.network * float(logit_of(network_score)) + size + self.intercept))
+
+
+def malignancy_weighing_of(card: Mapping[str, Any]) -> MalignancyWeighing:
+    """As a card tells it; where it tells none, the network's score alone."""
+    return MalignancyWeighing(**card.get("malignancy_weighing", {}))
+
+
+@dataclass(frozen=True, slots=True)
 class Judges:
     """The two nodule networks.
 
@@ -85,15 +122,12 @@ class Judges:
         Blocks in; nodule or not.
     malignancy
         Sheaves in; how malignant.
-    scaling
-        Of the malignancy score, fitted to nodules the network never saw; None leaves it as it is.
     weighing
         How the detection network's score and what the U-Net said become the nodule score.
     """
 
     detection: CutNetwork
     malignancy: CutNetwork
-    scaling: PlattScaling | None = None
     weighing: NoduleWeighing = field(default_factory=NoduleWeighing)
 
     def network_score(self, ct: CTVolume, centre_zyx: NDArray[np.float64]) -> float:
@@ -107,9 +141,8 @@ class Judges:
         return self.weighing.apply(self.network_score(ct, centre_zyx), unet_score, diameter_mm)
 
     def malignancy_score(self, ct: CTVolume, centre_zyx: NDArray[np.float64], first: int, last: int) -> float:
-        """How malignant the nodule at a place looks, which the slices from `first` to `last` show; 0 to 1."""
-        score = _mean_score(self.malignancy, cut_sheaf(ct, centre_zyx[1:], first, last))
-        return float(self.scaling.apply(score)) if self.scaling else score
+        """What the malignancy network says of a nodule, which the slices from `first` to `last` show; 0 to 1."""
+        return _mean_score(self.malignancy, cut_sheaf(ct, centre_zyx[1:], first, last))
 
 
 def _mean_score(network: CutNetwork, cut: NDArray[np.float32]) -> float:
@@ -135,7 +168,7 @@ def judge_candidate(ct: CTVolume, candidate: Candidate, judges: Judges, least_sc
     Returns
     -------
     Nodule or None
-        Its candidate's detection score is the nodule score.
+        Its candidate's detection score is the nodule score; its malignancy score is the network's, not weighed yet.
     """
     centre = ct.to_zyx(np.array(candidate.location.lps_mm))
     score = judges.nodule_score(ct, centre, candidate.detection_score, candidate.roi_diameter_mm)

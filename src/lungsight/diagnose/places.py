@@ -51,8 +51,9 @@ def judge_place(
     Returns
     -------
     Nodule
-        `detection_score` is the nodule score. Its region and mask are what the U-Net marks there; where it marks
-        nothing, the region is the point's voxel and there is no mask.
+        `detection_score` is the nodule score, the malignancy score the network's, not weighed yet. Its region and mask
+        are what the U-Net marks there; where it marks nothing, the region is the point's voxel, there is no mask, and
+        the diameter is 0.
 
     Raises
     ------
