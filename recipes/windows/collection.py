@@ -38,6 +38,7 @@ __all__ = [
     "load_crops",
     "load_host",
     "load_hosts",
+    "load_shards",
     "table",
     "tumour_mask",
 ]
@@ -118,17 +119,14 @@ def load_crops(data: Path, database: Path) -> Crops:
     rows = table(folder / "slices.csv")
     nodule_rows = table(folder / "nodules.csv")
     index = {(n["patient_id"], n["nodule"]): k for k, n in enumerate(nodule_rows)}
-    shards = [
-        tuple(_load(folder / f"{kind}_{number:02}.npy.xz") for kind in ("images", "masks"))
-        for number in range(1 + max(int(row["shard"]) for row in rows))
-    ]
+    images, masks = (load_shards(folder, kind) for kind in ("images", "masks"))
     others = lidc_outlines_of(database, [n["series_instance_uid"] for n in nodule_rows])
     kept, pixels, outlines, unknowns, shares, elsewhere = [], [], [], [], [], []
     exact = np.ones(len(nodule_rows), bool)
     for row in rows:
         k = index[row["patient_id"], row["nodule"]]
-        images, masks = shards[int(row["shard"])]
-        readers = np.unpackbits(masks[int(row["row"])], axis=-1).astype(bool)
+        shard, at = int(row["shard"]), int(row["row"])
+        readers = np.unpackbits(masks[shard][at], axis=-1).astype(bool)
         exact[k] &= row["hu_cal"] == "exact"
         consensus = readers.sum(0) * 2 >= int(nodule_rows[k]["n_masks"])
         if not consensus.any():
@@ -142,7 +140,7 @@ def load_crops(data: Path, database: Path) -> Crops:
                     other |= outline.draw((128, 128), corner, with_line=True)
         scale = float(row["hu_at_0"]), float(row["hu_per_level"])
         kept.append((*scale, float(row["z_mm"] or "nan"), float(nodule_rows[k]["pixel_spacing_mm"]), k))
-        pixels.append(images[int(row["row"])])
+        pixels.append(images[shard][at])
         outlines.append(consensus)
         unknowns.append((readers.any(0) | other) & ~consensus)
         shares.append((readers.sum(0) / int(nodule_rows[k]["n_masks"])).astype(np.float16))
@@ -228,10 +226,13 @@ def lidc_outlines(database: Path, box: dict[str, str], ct: CTVolume) -> list[tup
     return found
 
 
-def _load(path: Path) -> NDArray[np.uint8]:
-    with lzma.open(path) as file:
-        array: NDArray[np.uint8] = np.load(file)
-    return array
+def load_shards(folder: Path, kind: str) -> list[NDArray[np.uint8]]:
+    """The ``"images"`` or ``"masks"`` of the crops; a mask has a bit a pixel of each reader."""
+    shards = []
+    for path in sorted(folder.glob(f"{kind}_*.npy.xz")):
+        with lzma.open(path) as file:
+            shards.append(np.load(file))
+    return shards
 
 
 def table(path: Path) -> list[dict[str, str]]:
