@@ -41,10 +41,10 @@ SETS = {
     "nodules-5mm": (SimulationConfig(seed=2, slice_thickness_mm=5.0), 20),
 }
 """As in benchmarks.contest: the same patients."""
-KEPT_SCORE = 0.02
-"""Candidates of lower nodule scores are not kept."""
-JUDGED_SCORE = 0.2
-"""Those of lower nodule scores are not asked how malignant they look: it is 0."""
+JUDGED_SCORE, JUDGED_MM = 0.2, 6.0
+"""Candidates of a lower network score that are smaller too are no nodules, however weights are fitted: they are not
+asked how malignant they look, it is 0.
+"""
 Network = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
@@ -98,29 +98,18 @@ class Remembering:
 def look(
     ct: CTVolume, unet: Network, outline: Network, judges: Judges, config: SegmentsConfig
 ) -> Iterator[tuple[Found, Region]]:
-    """Every candidate of a CT that is somewhat like a nodule."""
+    """Every candidate of a CT."""
     lungs = segment_lungs(ct)
     for candidate in find_candidates(ct, lungs, score_slices(ct, lungs, unet), config):
         centre, region = ct.to_zyx(np.array(candidate.location.lps_mm)), candidate.region
         score = judges.network_score(ct, centre)
-        if score >= KEPT_SCORE:
-            first, last = region.start_zyx[0], region.stop_zyx[0] - 1
-            malignancy, outlined = 0.0, candidate
-            if score >= JUDGED_SCORE:
-                malignancy = judges.malignancy_score(ct, centre, first, last)
-                outlined = redraw(Nodule(candidate, malignancy, mask=region), ct, outline, config).candidate
-            diameters_mm = candidate.roi_diameter_mm, outlined.roi_diameter_mm
-            yield (
-                Found(
-                    candidate.location.lps_mm,
-                    candidate.detection_score,
-                    score,
-                    malignancy,
-                    *diameters_mm,
-                    on_lesion=False,
-                ),
-                region,
-            )
+        malignancy, outlined = 0.0, candidate
+        if score >= JUDGED_SCORE or candidate.roi_diameter_mm >= JUDGED_MM:
+            malignancy = judges.malignancy_score(ct, centre, region.start_zyx[0], region.stop_zyx[0] - 1)
+            outlined = redraw(Nodule(candidate, malignancy, mask=region), ct, outline, config).candidate
+        diameters_mm = candidate.roi_diameter_mm, outlined.roi_diameter_mm
+        lps, unet_score = candidate.location.lps_mm, candidate.detection_score
+        yield Found(lps, unet_score, score, malignancy, *diameters_mm, on_lesion=False), region
 
 
 def judge(
