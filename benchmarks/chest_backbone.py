@@ -22,20 +22,21 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from benchmarks.contest import estimate_text
 from benchmarks.frozen_features import BATCH, MADE_FOR, VIEWS, Choice, Rated, judge, see
 from benchmarks.inflated_resnet import load_backbone
+from benchmarks.pathology import auc
 from numpy.typing import NDArray
 from recipes.segments.evaluate import malignancy_scores
 from recipes.segments.networks import load_nodule_network
 from recipes.windows.collection import FOLDS, Crops, fold_table, load_crops
 from recipes.windows.evaluate import BOOTSTRAP
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
 from lungsight.diagnose.cuts import CUT_PX, SHEAF_PLACES
 from lungsight.diagnose.scaling import logit_of
-from lungsight.evaluate.intervals import Estimate, bootstrap_cases
+from lungsight.evaluate.intervals import bootstrap_cases
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
@@ -125,26 +126,17 @@ def table_of(crops: Crops, numbers: Indices, scores: dict[str, Floats]) -> str:
     first = next(iter(scores.values()))
     sets = {"exact HU": np.flatnonzero([n.exact_hu for n in nodules]), "all": np.arange(len(nodules))}
 
-    def auc(score: Floats, k: Indices) -> float:
-        return float(roc_auc_score(malignant[k], score[k])) if 0 < malignant[k].sum() < len(k) else float("nan")
-
     def figure(value: Callable[[Indices], float], of: Indices) -> str:
-        return _text(bootstrap_cases(lambda drawn: value(of[drawn]), patient[of], bootstrap=BOOTSTRAP))
+        return estimate_text(bootstrap_cases(lambda drawn: value(of[drawn]), patient[of], bootstrap=BOOTSTRAP))
 
     head = ["score", *(f"AUC, {name} ({len(of)})" for name, of in sets.items())]
     head += [f"above {next(iter(scores))}, {name}" for name in sets]
     lines = [head, ["---"] * len(head)]
     for name, score in scores.items():
-        aucs = [figure(lambda k, s=score: auc(s, k), of) for of in sets.values()]  # type: ignore[misc]
-        above = [figure(lambda k, s=score: auc(s, k) - auc(first, k), of) for of in sets.values()]  # type: ignore[misc]
+        aucs = [figure(lambda k, s=score: auc(malignant, s, k), of) for of in sets.values()]  # type: ignore[misc]
+        above = [figure(lambda k, s=score: auc(malignant, s, k) - auc(malignant, first, k), of) for of in sets.values()]  # type: ignore[misc]
         lines.append([name, *aucs, *(above if score is not first else ["", ""])])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _text(estimate: Estimate) -> str:
-    if estimate.value is None or estimate.low is None or estimate.high is None:
-        return "-"
-    return f"{estimate.value:.3f} ({estimate.low:.3f} to {estimate.high:.3f})"
 
 
 def scores_of(crops: Crops, fold_of: dict[str, int], runs: Path, wheels: Path, cache: Path) -> str:

@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from benchmarks.contest import estimate_text
 from numpy.typing import NDArray
 from recipes.segments.evaluate import judge, sized_by_fold
 from recipes.windows.collection import load_crops, table
@@ -60,7 +61,7 @@ def main() -> None:
     for name, of in highest.items():
         figure = partial(auc, label, np.array([of[p] for p in patients]))
         found = bootstrap_cases(figure, np.array(patients), bootstrap=BOOTSTRAP)
-        print(f"| {name} | {found.value:.3f} ({found.low:.3f} to {found.high:.3f}) |")
+        print(f"| {name} | {estimate_text(found)} |")
 
 
 if __name__ == "__main__":

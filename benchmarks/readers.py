@@ -19,15 +19,16 @@ from itertools import combinations
 from pathlib import Path
 
 import numpy as np
+from benchmarks.contest import estimate_text
 from benchmarks.pathology import auc
 from numpy.typing import NDArray
 from recipes.segments.evaluate import LEAST_READERS, judge, sized_by_fold
 from recipes.windows.collection import Crops, load_crops, load_shards, table
 from recipes.windows.evaluate import BOOTSTRAP
 
-from lungsight.evaluate.intervals import Estimate, bootstrap_cases
+from lungsight.evaluate.intervals import bootstrap_cases
+from lungsight.train.donors import MIDDLE_RATING
 
-MIDDLE = 3
 FOUR = 4
 HALF = 0.5
 LEAST_MM = 6.0
@@ -43,8 +44,8 @@ def splits(ratings: Sequence[float], chosen: int) -> Iterator[tuple[float, bool]
     """
     for some in combinations(range(len(ratings)), chosen):
         others = float(np.median([r for k, r in enumerate(ratings) if k not in some]))
-        if others != MIDDLE:
-            yield float(np.mean([ratings[k] for k in some])), others > MIDDLE
+        if others != MIDDLE_RATING:
+            yield float(np.mean([ratings[k] for k in some])), others > MIDDLE_RATING
 
 
 def network_scores(data: Path, crops: Crops, runs: Path, kind: str) -> dict[str, NDArray[np.float64]]:
@@ -93,7 +94,7 @@ def agreement_table(data: Path, crops: Crops, scores: dict[str, NDArray[np.float
         nodule, rating, label = (np.array(column) for column in zip(*cases, strict=True))
         patients = np.array([crops.nodules[k].patient_id for k in nodule])
         told = [
-            _text(bootstrap_cases(partial(auc, label, score), patients, bootstrap=BOOTSTRAP))
+            estimate_text(bootstrap_cases(partial(auc, label, score), patients, bootstrap=BOOTSTRAP))
             for score in (rating, *(each[nodule] for each in scores.values()))
         ]
         lines.append(f"| {name} | {len(cases)} of {len(set(nodule.tolist()))} | {' | '.join(told)} |")
@@ -106,16 +107,12 @@ def outlines_table(data: Path, crops: Crops) -> str:
     for name, each in reader_dice(data, crops).items():
         patients, dice = (np.array(column) for column in zip(*each, strict=True))
         found = bootstrap_cases(partial(_mean, dice), patients, bootstrap=BOOTSTRAP)
-        lines.append(f"| {name} | {len(dice)} | {_text(found)} | {np.median(dice):.3f} |")
+        lines.append(f"| {name} | {len(dice)} | {estimate_text(found)} | {np.median(dice):.3f} |")
     return "\n".join(lines)
 
 
 def _mean(of: NDArray[np.float64], k: NDArray[np.intp]) -> float:
     return float(of[k].mean())
-
-
-def _text(found: Estimate) -> str:
-    return f"{found.value:.3f} ({found.low:.3f} to {found.high:.3f})"
 
 
 def main() -> None:
