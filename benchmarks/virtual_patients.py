@@ -22,7 +22,10 @@ from lungsight.train.donors import read_vois
 from lungsight.train.simulate import SimulationConfig, host_of, simulate_patient
 from lungsight.train.virtual import VirtualPatient
 
-__all__ = ["Scored", "score_virtual_patients"]
+__all__ = ["SETS", "Scored", "score_virtual_patients"]
+
+SETS = {"contest": (SimulationConfig(seed=1), 70), "nodules": (SimulationConfig(seed=2, slice_thickness_mm=None), 20)}
+"""Patients a fold: `contest` at 5 mm, two of three malignant, as the paper's; `nodules` at the hosts' slice spacing."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

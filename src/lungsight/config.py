@@ -113,21 +113,18 @@ class WindowsConfig:
     min_overlap
         A pixel belongs to a ROI if at least this many windows labelled 1 or 2 overlap there; 1 to 25 (the windows that
         cover a pixel).
-    min_extent_mm
-        A ROI whose slices span less is dropped, unless the whole CT spans less: what is seen in one thin slice only is
-        most often a vessel cut across.
-    vote_roi_score
-        ROIs with this detection score or more vote on the patient; if there is none the patient's score is 0. 0 lets
-        all vote, as in the paper: then every false ROI counts as much as a nodule. 0 to 1.
+    nodule_score
+        A ROI is a nodule, and votes on the patient, from this detection score on, which weighs the windows' scores with
+        the shape of what lies there; 0 lets all vote, as in the paper: then every vessel counts as much as a nodule.
+        0 to 1.
     vote_threshold
         A ROI or patient is malignant if this share or more of its windows is labelled 2; 0 to 1.
     """
 
     slice_reach_mm: float = 0.0
-    roi_score: float = 0.9
+    roi_score: float = 0.6
     min_overlap: int = 2
-    min_extent_mm: float = 5.0
-    vote_roi_score: float = 0.95
+    nodule_score: float = 0.5
     vote_threshold: float = 0.5
 
     def __post_init__(self) -> None:
@@ -137,9 +134,7 @@ class WindowsConfig:
             raise ValueError(f"roi_score is {self.roi_score}, expected above 0 and at most 1")
         if not 1 <= self.min_overlap <= 25:
             raise ValueError(f"min_overlap is {self.min_overlap}, expected 1 to 25")
-        if self.min_extent_mm < 0:
-            raise ValueError(f"min_extent_mm is {self.min_extent_mm}, expected 0 or more")
-        for name in ("vote_roi_score", "vote_threshold"):
+        for name in ("nodule_score", "vote_threshold"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected 0 to 1")
 

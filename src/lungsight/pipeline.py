@@ -14,7 +14,8 @@ from lungsight.config import Config
 from lungsight.ct.volume import CTVolume
 from lungsight.detect.candidates import find_candidates
 from lungsight.detect.exact import likely_rois, score_again
-from lungsight.detect.rois import agree_across_slices, find_rois
+from lungsight.detect.overlap import agree_across_slices
+from lungsight.detect.rois import find_rois
 from lungsight.detect.segment import SliceNetwork, score_slices
 from lungsight.detect.windows import WindowMap, label_windows, score_windows
 from lungsight.diagnose.classify import (
@@ -28,8 +29,9 @@ from lungsight.diagnose.classify import (
 from lungsight.diagnose.places import judge_place
 from lungsight.diagnose.points import judge_point
 from lungsight.diagnose.redraw import redraw
+from lungsight.diagnose.roi_weighing import RoiWeighing, roi_weighing_of, see_rois, weigh_rois
 from lungsight.diagnose.scaling import PlattScaling, scaling_of
-from lungsight.diagnose.vote import malignant_share, patient_share, verdict_of
+from lungsight.diagnose.vote import malignant_share, verdict_of
 from lungsight.diagnose.weighing import Weighing, weighing_of
 from lungsight.errors import InputError
 from lungsight.findings import Diagnosis, Nodule
@@ -45,7 +47,7 @@ SYSTEMS = ("windows", "segments", "both")
 
 @dataclass(frozen=True, slots=True)
 class WindowsPipeline:
-    """The `windows` system (Asan Medical Center contest): windows -> label map -> ROIs -> vote -> masks.
+    """The `windows` system (Asan Medical Center contest): windows -> label map -> ROIs -> shape -> vote -> masks.
 
     Attributes
     ----------
@@ -68,6 +70,11 @@ class WindowsPipeline:
         return self.network.sha256
 
     @property
+    def weighing(self) -> RoiWeighing:
+        """How the windows' scores and the shape become a ROI's detection score."""
+        return roi_weighing_of(self.network.card)
+
+    @property
     def engine(self) -> str:
         """What runs the network."""
         return self.network.engine + (", likely ROIs again in float32" if self.exact else "")
@@ -82,9 +89,12 @@ class WindowsPipeline:
         with clock.step("detect"):
             windows = self.look(upright, lungs, clock.share)
             rois = find_rois(upright, windows, label_windows(windows, settings.roi_score), settings)
+        with clock.step("weigh"):
+            seen = list(see_rois(upright, lungs, rois, self.config.outline))
+            rois = weigh_rois(upright, seen, self.weighing, settings.nodule_score)
         with clock.step("vote"):
             nodules = tuple(Nodule(roi.candidate, malignant_share([roi.labels]) or 0.0) for roi in rois)
-            score = patient_share(rois, settings.vote_roi_score)
+            score = malignant_share([roi.labels for roi in rois])
         return Found(nodules, score, verdict_of(score, settings.vote_threshold, searched=bool(lungs.any())))
 
     def look(self, upright: CTVolume, lungs: NDArray[np.bool_], share: Callable[[float], None]) -> WindowMap:

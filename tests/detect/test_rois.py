@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from lungsight.config import WindowsConfig
 from lungsight.ct.volume import CTVolume, SourceInstance
-from lungsight.detect.rois import Roi, agree_across_slices, find_rois, highest_scores, overlap, place_scores
+from lungsight.detect.rois import Roi, find_rois
 from lungsight.detect.windows import WindowMap
 from phantom import affine_of, turned
 
@@ -45,11 +45,8 @@ def scored(labels: Labels, sure: float = 0.875) -> WindowMap:
     return WindowMap(scores, np.ones(labels.shape, np.bool_), (0.7, 0.7))
 
 
-def rois_of(
-    labels: Labels, windows: WindowMap | None = None, min_overlap: int = 8, min_extent_mm: float = 0.0
-) -> tuple[Roi, ...]:
-    config = WindowsConfig(min_overlap=min_overlap, min_extent_mm=min_extent_mm)
-    return find_rois(CT, windows or scored(labels), labels, config)
+def rois_of(labels: Labels, windows: WindowMap | None = None, min_overlap: int = 8) -> tuple[Roi, ...]:
+    return find_rois(CT, windows or scored(labels), labels, WindowsConfig(min_overlap=min_overlap))
 
 
 def cells_by_loops(values: NDArray[np.generic], first: int, behind: int) -> NDArray[np.float64]:
@@ -86,46 +83,6 @@ def distance_mm(roi: Roi, centre_zyx: tuple[float, float, float]) -> float:
 def centre_of_cells(z: float, i: float, j: float) -> tuple[float, float, float]:
     """Voxel index of the middle of cell (i, j): working pixel 10 i + 4.5, 0.7 mm each."""
     return z, (10 * i + 4.5) * 0.7 / ROW_MM, (10 * j + 4.5) * 0.7 / COLUMN_MM
-
-
-def test_overlap_is_the_sum_over_the_windows_that_cover_a_cell() -> None:
-    values = np.random.default_rng(1).integers(0, 5, (3, 6, 9))
-    assert np.array_equal(overlap(values), cells_by_loops(values, 0, 5))
-    assert np.array_equal(overlap(np.ones((1, 9, 9)))[0, 4:-4, 4:-4], np.full((5, 5), 25))
-
-
-def test_a_place_has_a_mean_and_a_highest_score_over_the_nine_windows_whose_cores_cover_it() -> None:
-    roi_score = np.random.default_rng(2).random((3, 6, 9)).astype(np.float32)
-    scores = np.stack([1 - roi_score, roi_score * np.float32(0.25), roi_score * np.float32(0.75)], 1)
-    windows = WindowMap(scores, np.ones(roi_score.shape, np.bool_), (0.7, 0.7))
-    np.testing.assert_allclose(place_scores(windows), cells_by_loops(roi_score, 1, 4) / 9, atol=1e-6)
-    expected = np.zeros((3, 10, 13))
-    for z, i, j in np.ndindex(roi_score.shape):
-        core = expected[z, i + 1 : i + 4, j + 1 : j + 4]
-        np.maximum(core, roi_score[z, i, j], out=core)
-    np.testing.assert_allclose(highest_scores(windows), expected, atol=1e-6)
-
-
-@pytest.mark.parametrize(("spacing_mm", "reach_mm"), [(2.5, 5.0), (1.0, 5.0), (5.0, 5.0), (3.0, 0.0), (0.6, 1.3)])
-def test_neighbouring_slices_agree_with_a_weight_that_falls_to_0(spacing_mm: float, reach_mm: float) -> None:
-    random = np.random.default_rng(5)
-    evaluated = random.random(WINDOWS) < 0.7
-    scores = np.where(evaluated[:, None], random.dirichlet((1, 1, 1), WINDOWS).transpose(0, 3, 1, 2), 0)
-    found = agree_across_slices(WindowMap(scores.astype(np.float32), evaluated, (0.7, 0.7)), spacing_mm, reach_mm)
-    expected = np.zeros_like(scores)
-    for z, i, j in np.ndindex(WINDOWS):
-        weights = np.array([max(0.0, 1 - abs(n - z) * spacing_mm / max(reach_mm, 1e-9)) for n in range(6)])
-        if evaluated[z, i, j]:
-            expected[z, :, i, j] = weights @ scores[:, :, i, j] / weights.sum()
-    np.testing.assert_allclose(found.scores, expected, atol=1e-5)
-    assert np.array_equal(found.evaluated, evaluated)
-    assert found.pixel_mm == (0.7, 0.7)
-
-
-@pytest.mark.parametrize("slices", [1, 2, 3])
-def test_few_thin_slices_agree_among_themselves(slices: int) -> None:
-    agreed = agree_across_slices(scored(np.full((slices, 2, 3), 2, np.uint8)), 0.5, 5.0)
-    np.testing.assert_allclose(agreed.roi_score, 0.875, atol=1e-6)
 
 
 def test_no_labelled_window_is_no_roi() -> None:
@@ -177,16 +134,9 @@ def test_a_slice_between_separates_them() -> None:
     assert len(rois_of(blocks((1, *middle, 2), (3, *middle, 2)))) == 2
 
 
-@pytest.mark.parametrize(("columns", "rois"), [(slice(3, 6), 1), (slice(4, 7), 2)])
-def test_rois_that_touch_at_a_corner_across_slices_are_one(columns: slice, rois: int) -> None:
-    # Cells 4 to 6 by 2 to 4 below, cells 7 to 9 by 5 to 7 (or 6 to 8) above.
-    found = rois_of(blocks((1, slice(2, 5), slice(0, 3), 1), (2, slice(5, 8), columns, 1)))
-    assert len(found) == rois
-
-
 @pytest.mark.parametrize("min_overlap", [1, 5, 8, 12, 25])
 @pytest.mark.parametrize("seed", [0, 1])
-def test_random_label_maps_give_scipys_components(min_overlap: int, seed: int) -> None:
+def test_random_label_maps_give_scipys_components_divided(min_overlap: int, seed: int) -> None:
     random = np.random.default_rng(seed)
     labels = np.where(random.random(WINDOWS) < min_overlap / 40 + 0.02, random.integers(1, 3, WINDOWS), 0)
     labels = labels.astype(np.uint8)
@@ -194,21 +144,50 @@ def test_random_label_maps_give_scipys_components(min_overlap: int, seed: int) -
     covering = cells_by_loops(labels > 0, 0, 5)
     numbers, count = ndimage.label(covering >= min_overlap, np.ones((3, 3, 3)))
     found = rois_of(labels, min_overlap=min_overlap)
-    assert len(found) == count
     assert np.array_equal(painted(found) > 0, voxels_of(covering >= min_overlap))
+    seen = set()
     for roi in found:
         region = roi.candidate.region
-        z, y, x = np.argwhere(region.mask)[0] + region.start_zyx
-        cells = numbers == numbers[z, int((y * ROW_MM + 0.35) // 7), int((x * COLUMN_MM + 0.35) // 7)]
-        mine = [
-            int(labels[z, i, j])
+        voxels = np.argwhere(region.mask) + region.start_zyx
+        at = {(z, int((y * ROW_MM + 0.35) // 7), int((x * COLUMN_MM + 0.35) // 7)) for z, y, x in voxels.tolist()}
+        cells = np.zeros(numbers.shape, np.bool_)
+        cells[tuple(np.array(sorted(at)).T)] = True
+        (component,) = set(numbers[cells].tolist())
+        seen.add(component)
+        voting = [
+            (z, i, j)
             for z, i, j in itertools.product(*map(range, WINDOWS))
             if labels[z, i, j] and cells[z, i : i + 5, j : j + 5].any()
         ]
-        assert roi.labels.tolist() == mine
+        assert roi.labels.tolist() == [int(labels[each]) for each in voting]
+        assert roi.voters.tolist() == [np.ravel_multi_index(each, WINDOWS) for each in voting]
         assert roi.candidate.roi_diameter_mm == pytest.approx(2 * np.sqrt(cells.sum((1, 2)).max() * 49 / np.pi))
-        place = 0.875 * (cells_by_loops(labels > 0, 1, 4)[cells].max() > 0)
-        assert roi.candidate.detection_score == pytest.approx(place, abs=1e-6)
+        assert roi.candidate.detection_score == roi.peak.highest
+    assert seen == set(range(1, count + 1))
+
+
+def test_two_nodules_side_by_side_are_two_rois() -> None:
+    # Nine windows each; the cells between are covered by some of both.
+    rows = slice(2, 5)
+    left, right = (0, rows, slice(0, 3), 1), (0, rows, slice(5, 8), 2)
+    found = sorted(rois_of(blocks(left, right), min_overlap=2), key=lambda roi: roi.candidate.location.column)
+    assert [distance_mm(roi, centre_of_cells(0, 5, j)) < HALF_A_CELL_MM for roi, j in zip(found, (2, 7), strict=True)]
+    assert [len(roi.candidate.region.mask) for roi in found] == [1, 1]
+    first, second = (roi.candidate.region for roi in found)
+    assert not first.shared_voxels(second)
+    # The cells half-way, covered by the nearest windows of both, go with the left: its ROI hears three of the right.
+
+
+def test_a_peak_is_told_with_what_the_slices_beside_it_say() -> None:
+    middle = (slice(2, 5), slice(3, 6))
+    places = [(1, *middle, 2), (2, *middle, 2), (3, *middle, 2), (4, *middle, 2)]
+    sure = (0.5, 0.75, 0.875, 0.625)
+    scores = sum(scored(blocks(place), each).scores for place, each in zip(places, sure, strict=True))
+    assert isinstance(scores, np.ndarray)
+    (roi,) = rois_of(blocks(*places), WindowMap(scores, np.ones(WINDOWS, np.bool_), (0.7, 0.7)))
+    assert roi.candidate.location.slice_index == 3
+    # Slices 2.5 mm apart: 5 mm away are slices 1 and 5, and nothing is in 5.
+    assert (roi.peak.highest, roi.peak.place, roi.peak.beside) == pytest.approx((0.875, 0.875, 0.25), abs=1e-6)
 
 
 def test_a_window_that_covers_two_rois_votes_in_both() -> None:
@@ -226,23 +205,6 @@ def test_more_must_overlap_for_less_roi(min_overlap: int, cells: int) -> None:
     # The products of 1 2 3 3 3 2 1 with itself: so many reach min_overlap.
     rois = rois_of(blocks((0, slice(2, 5), slice(3, 6), 2)), min_overlap=min_overlap)
     assert [round(np.pi / 4 * roi.candidate.roi_diameter_mm**2 / 49) for roi in rois] == ([cells] if cells else [])
-
-
-@pytest.mark.parametrize(
-    ("min_extent_mm", "slices"),
-    [(0.0, [1, 2, 3]), (2.5, [1, 2, 3]), (2.6, [2, 3]), (5.0, [2, 3]), (7.5, [3]), (7.6, []), (10.0, [])],
-)
-def test_a_roi_of_less_extent_is_dropped(min_extent_mm: float, slices: list[int]) -> None:
-    left, middle, right = (slice(0, 3), slice(0, 3)), (slice(6, 9), slice(4, 7)), (slice(0, 3), slice(8, 11))
-    labels = blocks((0, *left, 1), *((z, *middle, 1) for z in (1, 2)), *((z, *right, 1) for z in (3, 4, 5)))
-    assert sorted(len(roi.candidate.region.mask) for roi in rois_of(labels, min_extent_mm=min_extent_mm)) == slices
-
-
-def test_a_ct_of_fewer_slices_keeps_its_rois() -> None:
-    ct = CTVolume(CT.hu[:2], CT.affine)
-    labels = blocks(*((z, slice(0, 3), slice(0, 3), 1) for z in (0, 1)))[:2]
-    assert len(find_rois(ct, scored(labels), labels, WindowsConfig(min_extent_mm=10.0))) == 1
-    assert find_rois(CT, scored(blocks()), blocks(), WindowsConfig(min_extent_mm=10.0)) == ()
 
 
 def test_the_best_detection_comes_first() -> None:
@@ -267,7 +229,7 @@ def test_a_detection_score_is_at_most_1() -> None:
 def test_a_slice_smaller_than_a_window_has_a_roi_inside_itself() -> None:
     ct = CTVolume(np.zeros((2, 30, 41), np.int16), CT.affine)
     labels = np.ones((2, 1, 1), np.uint8)
-    (roi,) = find_rois(ct, scored(labels), labels, WindowsConfig(min_overlap=1, min_extent_mm=0.0))
+    (roi,) = find_rois(ct, scored(labels), labels, WindowsConfig(min_overlap=1))
     location, region = roi.candidate.location, roi.candidate.region
     assert 0 <= location.row <= 29
     assert 0 <= location.column <= 40

@@ -6,19 +6,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lungsight.detect.rois import Roi
-from lungsight.diagnose.vote import malignant_share, patient_share, verdict_of
-from lungsight.findings import Candidate, Location, Region, Verdict
+from lungsight.diagnose.vote import malignant_share, verdict_of
+from lungsight.findings import Verdict
 
 
 def labels(text: str) -> NDArray[np.uint8]:
     return np.array([int(digit) for digit in text], np.uint8)
-
-
-def roi(detection_score: float, text: str) -> Roi:
-    region = Region((0, 0, 0), np.ones((1, 1, 1), np.bool_))
-    location = Location((0.0, 0.0, 0.0), 0, 0.0, 0.0)
-    return Roi(Candidate(location, 10.0, detection_score, region), labels(text))
 
 
 @pytest.mark.parametrize(
@@ -37,21 +30,6 @@ def roi(detection_score: float, text: str) -> Roi:
 )
 def test_the_share_is_windows_labelled_2_over_those_labelled_1_or_2(rois: list[str], share: float | None) -> None:
     assert malignant_share([labels(roi) for roi in rois]) == share
-
-
-@pytest.mark.parametrize(
-    ("least_score", "share"),
-    [
-        (0.0, 0.25),  # all eight windows vote
-        (0.7, 0.5),  # 1122
-        (0.9, 1.0),  # 22: the surest alone
-        (0.95, 0.0),  # nobody is as sure
-    ],
-)
-def test_the_surest_rois_vote_on_the_patient(least_score: float, share: float) -> None:
-    rois = [roi(0.9, "22"), roi(0.7, "11"), roi(0.6, "1111")]
-    assert patient_share(rois, least_score) == share
-    assert patient_share([], least_score) is None
 
 
 def test_labels_of_any_shape_are_counted() -> None:

@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from lungsight.config import WindowsConfig
 from lungsight.ct.volume import CTVolume
-from lungsight.detect.rois import agree_across_slices, slices_that_agree
+from lungsight.detect.overlap import agree_across_slices, slices_that_agree
 from lungsight.detect.windows import WindowMap, WindowNetwork, field_of_windows
 from lungsight.detect.working import PIXEL_MM, working_slice
 

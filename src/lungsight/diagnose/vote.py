@@ -1,7 +1,6 @@
 """The `windows` system's judgement: the majority of a ROI's windows, and of all windows of a patient's ROIs.
 
-The paper votes with an adjustable threshold, so that sensitivity can be bought with specificity. Here the surest ROIs
-alone vote on the patient: beside the nodules of a CT there are false ROIs.
+The paper votes with an adjustable threshold, so that sensitivity can be bought with specificity.
 """
 
 from __future__ import annotations
@@ -11,10 +10,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from lungsight.detect.rois import Roi
 from lungsight.findings import Verdict
 
-__all__ = ["malignant_share", "patient_share", "verdict_of"]
+__all__ = ["malignant_share", "verdict_of"]
 
 
 def malignant_share(labels: Sequence[NDArray[np.uint8]]) -> float | None:
@@ -39,25 +37,6 @@ def malignant_share(labels: Sequence[NDArray[np.uint8]]) -> float | None:
     """
     benign, malignant = (sum(int((each == label).sum()) for each in labels) for label in (1, 2))
     return malignant / (benign + malignant) if benign + malignant else None
-
-
-def patient_share(rois: Sequence[Roi], least_score: float) -> float | None:
-    """The malignant share of a patient's surest ROIs.
-
-    Parameters
-    ----------
-    rois
-        All ROIs.
-    least_score
-        Detection score from which a ROI votes.
-
-    Returns
-    -------
-    float or None
-        0 to 1; 0 if there are ROIs and none of them may vote, None without ROI.
-    """
-    sure = [roi.labels for roi in rois if roi.candidate.detection_score >= least_score]
-    return malignant_share(sure) if sure or not rois else 0.0
 
 
 def verdict_of(score: float | None, vote_threshold: float, *, searched: bool) -> Verdict:
