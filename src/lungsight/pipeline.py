@@ -32,7 +32,7 @@ from lungsight.diagnose.redraw import redraw
 from lungsight.diagnose.roi_weighing import RoiWeighing, roi_weighing_of, see_rois, weigh_rois
 from lungsight.diagnose.scaling import PlattScaling, scaling_of
 from lungsight.diagnose.vote import malignant_share, verdict_of
-from lungsight.diagnose.weighing import Weighing, weighing_of
+from lungsight.diagnose.weighing import LogitSum, both_nodules_of
 from lungsight.errors import InputError
 from lungsight.findings import Diagnosis, Nodule
 from lungsight.frame import Found, Pipeline, classify_with, diagnose_with
@@ -188,19 +188,25 @@ class SegmentsPipeline:
 
 @dataclass(frozen=True, slots=True)
 class BothPipelines:
-    """Both systems on the same CT: the nodules of `segments`, judged by both, and a score from both patients' scores.
+    """The nodules of `segments`, each judged by both systems; the strongest of them makes the patient's score.
+
+    `windows` looks at the nodules only: its own ROIs are found by `segments` too, and its vote, weighed in, made the
+    patient's score worse (benchmarks/segments.md).
 
     Attributes
     ----------
     windows, segments
         The two.
-    weighing
-        How the two scores become one.
+    of_nodules
+        How the two malignancy scores of a nodule become one.
+    patient_scaling
+        Of the patient's score.
     """
 
     windows: WindowsPipeline
     segments: SegmentsPipeline
-    weighing: Weighing
+    of_nodules: LogitSum
+    patient_scaling: PlattScaling | None = None
     system: str = "both"
 
     @property
@@ -225,24 +231,23 @@ class BothPipelines:
 
     def find(self, upright: CTVolume, lungs: NDArray[np.bool_], clock: StepClock) -> Found:
         """What `segments` finds, judged by both."""
-        by_windows = self.windows.find(upright, lungs, clock)
         by_segments = self.segments.find(upright, lungs, clock)
-        with clock.step("combine"):
+        with clock.step("judge"):
             nodules = tuple(self._judged(upright, nodule) for nodule in by_segments.nodules)
-            score = self.weighing.patient(by_windows.score, by_segments.score)
-        threshold = self.config.segments.malignancy_threshold
-        return Found(nodules, score, verdict_of(score, threshold, searched=bool(lungs.any())))
+        settings = self.config.segments
+        score = patient_score(nodules, settings.strongest, self.patient_scaling)
+        return Found(nodules, score, verdict_of(score, settings.malignancy_threshold, searched=bool(lungs.any())))
 
     def _judged(self, upright: CTVolume, nodule: Nodule) -> Nodule:
         centre = upright.to_zyx(np.array(nodule.candidate.location.lps_mm))
         other = self.windows.judge(upright, centre)
-        return replace(nodule, malignancy_score=self.weighing.nodule(other.malignancy_score, nodule.malignancy_score))
+        return replace(nodule, malignancy_score=self.of_nodules.apply(other.malignancy_score, nodule.malignancy_score))
 
     def classify(self, ct: CTVolume, points_lps: ArrayLike) -> tuple[Nodule, ...]:
         """Score given points, see :class:`Pipeline`."""
         pairs = zip(self.windows.classify(ct, points_lps), self.segments.classify(ct, points_lps), strict=True)
         return tuple(
-            replace(two, malignancy_score=self.weighing.nodule(one.malignancy_score, two.malignancy_score))
+            replace(two, malignancy_score=self.of_nodules.apply(one.malignancy_score, two.malignancy_score))
             for one, two in pairs
         )
 
@@ -289,7 +294,8 @@ def load_pipeline(
             raise InputError(f"weights in {weights} for both systems", "those that come with Lungsight", remedy)
         one = _load_windows(shipped_weights("windows"), config, engine, precision)
         two, card = _load_segments(shipped_weights("segments"), config, engine, precision)
-        return BothPipelines(one, two, weighing_of(card))
+        scaling = scaling_of(card.get("both", {}), "patient_scaling")
+        return BothPipelines(one, two, both_nodules_of(card), scaling)
     if system == "segments":
         return _load_segments(weights or shipped_weights(system), config, engine, precision)[0]
     return _load_windows(weights or shipped_weights(system), config, engine, precision)

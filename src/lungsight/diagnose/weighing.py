@@ -1,4 +1,4 @@
-"""What two systems say becomes one: logistic regression on the logits of their scores."""
+"""What two systems say of a nodule becomes one: logistic regression on the logits of their scores."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from scipy.special import expit
 
 from lungsight.diagnose.scaling import logit_of
 
-__all__ = ["LogitSum", "Weighing", "weighing_of"]
+__all__ = ["LogitSum", "both_nodules_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,32 +34,6 @@ class LogitSum:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Weighing:
-    """How the scores of `windows` and `segments` become one.
-
-    Attributes
-    ----------
-    of_nodules
-        Malignancy scores of a nodule.
-    of_patients
-        Scores of a patient; one without ROI counts as 0 for `windows`.
-    """
-
-    of_nodules: LogitSum
-    of_patients: LogitSum
-
-    def nodule(self, windows: float, segments: float) -> float:
-        """The malignancy score of a nodule that both judged."""
-        return self.of_nodules.apply(windows, segments)
-
-    def patient(self, windows: float | None, segments: float | None) -> float | None:
-        """The patient's score; None if `segments`, whose nodules are reported, found none."""
-        return None if segments is None else self.of_patients.apply(windows or 0.0, segments)
-
-
-def weighing_of(card: Mapping[str, Any]) -> Weighing:
-    """As the card of `segments` tells it; where it tells none, the mean of the logits."""
-    told = card.get("both", {})
-    halves = {"windows": 0.5, "segments": 0.5, "intercept": 0.0}
-    return Weighing(LogitSum(**told.get("nodules", halves)), LogitSum(**told.get("patients", halves)))
+def both_nodules_of(card: Mapping[str, Any]) -> LogitSum:
+    """How the malignancy scores of both become one, as the card of `segments` tells it; else the mean of the logits."""
+    return LogitSum(**card.get("both", {}).get("nodules", {"windows": 0.5, "segments": 0.5, "intercept": 0.0}))

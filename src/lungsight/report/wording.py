@@ -61,12 +61,16 @@ _SEGMENTS = Wording(
     note="The mask (red, outlined in yellow) is what the U-Net marked, and what is measured: long and short axis in "
     "one axial slice, volume, density class by HU. The detection score says how surely a second network takes the "
     "place for a nodule; nobody has confirmed it.",
-    score="A nodule's score says how malignant readers are expected to rate it, by what a network sees and by the mask's "
-    "diameter; the patient's score is a noisy-or over the strongest nodules, each its malignancy score times its "
-    "detection score.",
+    score="A nodule's score says how malignant readers are expected to rate it, by what a network sees and by the "
+    "diameter of the mask; the patient's score is a noisy-or over the strongest nodules, each its malignancy score "
+    "times its detection score.",
     threshold=("segments", "malignancy_threshold"),
 )
-_BOTH = replace(_SEGMENTS, score="The score is made of those of the two systems, `windows` and `segments`.")
+_BOTH = replace(
+    _SEGMENTS,
+    score="A nodule's score is made of those of the two systems, `windows` and `segments`; the patient's score is a "
+    "noisy-or over the strongest nodules, each its malignancy score times its detection score.",
+)
 _WORDING = {"windows": _WINDOWS, "segments": _SEGMENTS, "both": _BOTH}
 
 
