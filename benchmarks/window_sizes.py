@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from benchmarks.contest import estimate_text
 from numpy.typing import NDArray
 from recipes.windows.collection import FOLDS, Crops, Host, fold_table, load_crops, load_hosts
 from recipes.windows.evaluate import load_run
@@ -23,7 +24,7 @@ from sklearn.metrics import roc_auc_score
 
 from lungsight.detect.windows import FIELD_PX
 from lungsight.diagnose.points import judge_slices
-from lungsight.evaluate.intervals import Estimate, bootstrap_cases
+from lungsight.evaluate.intervals import bootstrap_cases
 from lungsight.train.cases import Tiles, cut_patches, make_tile
 from lungsight.train.mining import window_centres
 from lungsight.train.networks import PatchCNN
@@ -74,16 +75,12 @@ def row(name: str, nodule: Floats, malignancy: Floats, lung: Floats, known: dict
 
     def share(of: NDArray[np.bool_]) -> str:
         kept = np.flatnonzero(of)
-        return _text(bootstrap_cases(lambda k: float(found[kept[k]].mean()), known["patient"][kept]))
+        return estimate_text(bootstrap_cases(lambda k: float(found[kept[k]].mean()), known["patient"][kept]))
 
     def auc(k: NDArray[np.intp]) -> float:
         return float(roc_auc_score(malignant[k], malignancy[k])) if 0 < malignant[k].sum() < len(k) else float("nan")
 
-    return f"| {name} | {share(small)} | {share(~small)} | {_text(bootstrap_cases(auc, known['patient']))} |"
-
-
-def _text(figure: Estimate) -> str:
-    return f"{figure.value:.3f} ({figure.low:.3f} to {figure.high:.3f})"
+    return f"| {name} | {share(small)} | {share(~small)} | {estimate_text(bootstrap_cases(auc, known['patient']))} |"
 
 
 def measure(crops: Crops, hosts: tuple[Host, ...], fold_of: dict[str, int], runs: Path) -> list[str]:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from benchmarks.contest import estimate_text
 from numpy.typing import NDArray
 from recipes.segments.sheaves import sheaf_cases, tiles_of
 from recipes.segments.train_malignancy import DRAW, RECIPE, crop_logits
@@ -27,7 +28,7 @@ from sklearn.metrics import roc_auc_score
 
 from lungsight.diagnose.cuts import CUT_PX, SHEAF_PLACES
 from lungsight.engines import EngineChoice, available_choices, open_onnx
-from lungsight.evaluate.intervals import Estimate, bootstrap_cases
+from lungsight.evaluate.intervals import bootstrap_cases
 from lungsight.train.cut_draw import CUT_AUGMENT, CutDrawer
 from lungsight.train.export_segments import export_nodule_network
 from lungsight.train.fit import Told, fit
@@ -112,7 +113,7 @@ def table_of(crops: Crops, held_out: Indices, rows: list[Row]) -> str:
     exact, every = np.flatnonzero([n.exact_hu for n in nodules]), np.arange(len(nodules))
 
     def figure(value: Callable[[Indices], float], of: Indices = every) -> str:
-        return _text(bootstrap_cases(lambda drawn: value(of[drawn]), patient[of], bootstrap=BOOTSTRAP))
+        return estimate_text(bootstrap_cases(lambda drawn: value(of[drawn]), patient[of], bootstrap=BOOTSTRAP))
 
     def auc(score: Floats, k: Indices) -> float:
         return float(roc_auc_score(malignant[k], score[k])) if 0 < malignant[k].sum() < len(k) else float("nan")
@@ -132,12 +133,6 @@ def table_of(crops: Crops, held_out: Indices, rows: list[Row]) -> str:
     alone = ["diameter alone", *aucs(np.array([n.diameter_mm for n in nodules]))]
     lines = [head, ["---"] * len(head), *map(figures, rows), alone + [""] * (len(head) - len(alone))]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _text(estimate: Estimate) -> str:
-    if estimate.value is None or estimate.low is None or estimate.high is None:
-        return "-"
-    return f"{estimate.value:.3f} ({estimate.low:.3f} to {estimate.high:.3f})"
 
 
 def main() -> None:

@@ -104,8 +104,9 @@ def test_what_is_long_is_no_nodule() -> None:
     assert weigh_rois(CT, rois, ROUND, 1.0) == weigh_rois(CT, [], ROUND, 0.0) == ()
 
 
-def test_peaks_of_one_nodule_are_one_roi_and_a_window_votes_once() -> None:
-    surest, other = Peak(0.95, 0.9, 0.5), Peak(0.9, 0.8, 0.5)
+@pytest.mark.parametrize("highest", [0.9, 0.3])
+def test_peaks_of_one_nodule_are_one_roi_and_a_window_votes_once(highest: float) -> None:
+    surest, other = Peak(0.95, 0.9, 0.5), Peak(highest, 0.2, 0.1)
     near, far = (18.0, 37.0, 40.0), (22.0, 43.0, 41.0)
     rois = seen(roi_at(far, "7:2 8:1", other), roi_at(near, "5:2 7:2", surest))
     (nodule,) = weigh_rois(CT, rois, RoiWeighing(), 0.5)

@@ -15,6 +15,7 @@ import cc3d
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+from scipy.spatial import cKDTree
 
 from lungsight.config import WindowsConfig
 from lungsight.ct.volume import CTVolume
@@ -139,12 +140,11 @@ def _parts(
         box = boxes[number]
         start = np.array([side.start for side in box])
         cells = np.argwhere(whole[box] == number)
-        at = peaks[box][tuple(cells.T)]
+        at, merits = (values[box][tuple(cells.T)] for values in (peaks, merit))
         if not at.any():  # a higher peak lies beside, beyond a slice without ROI
-            at = (merit[box][tuple(cells.T)] == merit[box][tuple(cells.T)].max()).astype(at.dtype)
+            at = (merits == merits.max()).astype(np.uint8)
         middles = np.array([_middle_cell(cells[at == each]) for each in np.unique(at[at > 0])])
-        away_mm = np.linalg.norm((cells[:, None] - middles) * cell_mm, axis=2)
-        nearest = away_mm.argmin(1)
+        _, nearest = cKDTree(middles * cell_mm).query(cells * cell_mm)
         for k, middle in enumerate(middles):
             mine = cells[nearest == k]
             low, high = mine.min(0), mine.max(0) + 1

@@ -175,14 +175,12 @@ def weigh_rois(ct: CTVolume, seen: Sequence[SeenRoi], weighing: RoiWeighing, lea
     Returns
     -------
     tuple of Roi
-        Best detection score first. Where outlines meet, the best is kept, with the regions and votes of all. Its
-        location is the middle of its outline.
+        Best detection score first. Where outlines meet, the best is kept, with the regions and votes of all, whatever
+        their scores: a large nodule has peaks at its rim. Its location is the middle of its outline.
     """
     scored = sorted(((weighing.apply(each), each) for each in seen), key=lambda pair: -pair[0])
     kept: list[tuple[Region, Roi]] = []
     for score, each in scored:
-        if score < least_score:
-            break
         met = next((k for k, (outline, _) in enumerate(kept) if outline.shared_voxels(each.outline)), None)
         if met is None:
             middle = np.argwhere(each.outline.mask).mean(0) + each.outline.start_zyx
@@ -191,7 +189,7 @@ def weigh_rois(ct: CTVolume, seen: Sequence[SeenRoi], weighing: RoiWeighing, lea
         else:
             outline, roi = kept[met]
             kept[met] = outline, _joined(ct, roi, each.roi)
-    return tuple(roi for _, roi in kept)
+    return tuple(roi for _, roi in kept if roi.candidate.detection_score >= least_score)
 
 
 def _joined(ct: CTVolume, best: Roi, other: Roi) -> Roi:
