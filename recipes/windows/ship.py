@@ -80,8 +80,8 @@ def make_card(figures: dict[str, Any], roi_weighing: dict[str, float], recipe: R
         "training": json.loads(json.dumps(asdict(recipe))),
         "figures": figures,
         "limits": (
-            "Trained on CTs of adults with slices of 0.6 to 3 mm. On whole CTs it also marks vessels and scars: see "
-            "benchmarks/chest_ct.md. Research use only, not a medical device."
+            "Trained on CTs of adults with slices of 0.6 to 3 mm. On whole CTs it also marks vessels, scars and the "
+            "diaphragm: see benchmarks/chest_ct.md. Research use only, not a medical device."
         ),
         "licence": "Apache-2.0",
     }
