@@ -48,7 +48,8 @@ _WINDOWS = Wording(
     drawn="ROI in red, nodule in yellow",
     note="The ROI (red) is the detected region; what is measured is the nodule itself (outlined in yellow): long "
     "and short axis in one axial slice, volume, density class by HU. A measurement is made wherever something "
-    "dense lies in a ROI; it does not make the ROI a nodule.",
+    "dense lies in a ROI; it does not make the ROI a nodule. The detection score says how surely there is one, by the "
+    "windows, the slices beside and the shape of what lies there; nobody has confirmed it.",
     score="The score is the share of the ROI's windows that the network labelled malignant; the patient's score is "
     "that share over all ROIs.",
     threshold=("windows", "vote_threshold"),
