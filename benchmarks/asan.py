@@ -82,7 +82,7 @@ def write_patients(data: Path, vois: Path, folds: frozenset[int], patients: int,
         return
     of_folds = {patient for patient, fold in fold_table(data).items() if fold in folds}
     hosts = find_hosts(data / "chest_ct", read_lesions((LESIONS, HOST_NODULES)), of_folds, NOT_A_HOST)
-    donors, _ = read_vois(vois, data / "lidc_vois.csv", only=of_folds)
+    donors, _ = read_vois(vois, only=of_folds)
     config = SimulationConfig(seed=seed, nodule_counts=(1.0,))
     for warning in write_virtual_patients(out, hosts, donors, patients, config):
         print(f"warning: {warning}", flush=True)

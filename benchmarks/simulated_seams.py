@@ -5,7 +5,8 @@
 A control is a block of lung of another CT with the shape of a nodule, set into a lung. A network that never saw a
 simulated patient should score its place as it scores the same place untouched. Prints a Markdown table: nodule scores
 of controls, of their places untouched, of lung anywhere, and of nodules set in, and the paired difference between the
-first two with a 95 % interval from a bootstrap over the CTs and over the places in them.
+first two with a 95 % interval from a bootstrap over the CTs and over the places in them: of all, of blocks that hold no
+vessel, where the seam is all there is to see, and of those that do, where a vessel ends at it.
 
 HOSTS are the whole CTs of the data folder without those in --exclude; give the weights of a fold that trained on none
 of the CTs that are left.
@@ -27,11 +28,13 @@ from lungsight.train.donors import Donor, read_vois
 from lungsight.train.hosts import find_hosts, load_host, read_lesions
 from lungsight.train.paste import Host, find_place, hu_step, paste, thicken
 from lungsight.train.simulate import cut_control
-from lungsight.train.stamp import Piece, cut_stamp
+from lungsight.train.stamp import TISSUE_HU, Piece, cut_stamp
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 LESIONS = (RECIPES / "lesions.csv", RECIPES / "host_nodules.csv")
 BOOTSTRAPS = 2000
+VESSEL_SHARE = 0.005
+"""Share of tissue in a block, from which on it holds a vessel."""
 KINDS = ("control set in", "the same place untouched", "lung anywhere", "nodule set in")
 
 
@@ -62,9 +65,10 @@ def scores_of(
     donors: Sequence[Donor],
     places: int,
     judge: tuple[Network, float],
-) -> NDArray[np.float64]:
-    """Scores of each kind, shape ``(places, 4)``."""
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Scores of each kind, shape ``(places, 4)``, and whether the block holds a vessel."""
     found: list[list[float]] = []
+    vessel: list[bool] = []
     clean = np.array(host.ct.hu, np.int16)
     lung = np.argwhere(host.lungs & ~host.closed)
     while len(found) < places:
@@ -72,12 +76,13 @@ def scores_of(
         block = cut_control(rng, other, shape)
         control = None if block is None else set_in(rng, host, block)
         nodule = set_in(rng, host, shape)
-        if control is None or nodule is None:
+        if block is None or control is None or nodule is None:
             continue
         anywhere = lung[int(rng.integers(len(lung)))].astype(np.float64)
         looked_at = (control, (clean, control[1]), (clean, anywhere), nodule)
         found.append([score(hu, host, point, *judge) for hu, point in looked_at])
-    return np.array(found)
+        vessel.append(bool((block.hu[block.mask] > TISSUE_HU).mean() >= VESSEL_SHARE))
+    return np.array(found), np.array(vessel)
 
 
 def interval(differences: Sequence[NDArray[np.float64]], rng: np.random.Generator) -> tuple[float, float]:
@@ -85,7 +90,7 @@ def interval(differences: Sequence[NDArray[np.float64]], rng: np.random.Generato
     means = []
     for _ in range(BOOTSTRAPS):
         cts = [differences[int(at)] for at in rng.integers(len(differences), size=len(differences))]
-        means.append(np.mean([ct[rng.integers(len(ct), size=len(ct))].mean() for ct in cts]))
+        means.append(np.concatenate([ct[rng.integers(len(ct), size=len(ct))] for ct in cts]).mean())
     low, high = np.percentile(means, [2.5, 97.5]).tolist()
     return low, high
 
@@ -102,7 +107,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
     network = load_network(arguments.weights or shipped_weights("windows"))
-    donors, _ = read_vois(arguments.nodules, arguments.data / "lidc_vois.csv")
+    donors, _ = read_vois(arguments.nodules)
     files = find_hosts(arguments.data / "chest_ct", read_lesions(LESIONS), exclude=set(arguments.exclude))
     rng = np.random.default_rng(arguments.seed)
     each = max(1, arguments.places // len(files))
@@ -110,16 +115,20 @@ def main() -> None:
     for at in files:
         host, other = load_host(at), host
         found.append(scores_of(rng, host, other, donors, each, (network, arguments.slice_thickness)))
-    scores = np.concatenate(found)
+    scores, vessel = (np.concatenate(part) for part in zip(*found, strict=True))
     print("| what | places | mean nodule score | median | score 0.5 or more |")
     print("|---|--:|--:|--:|--:|")
     for kind, column in zip(KINDS, scores.T, strict=True):
         print(
             f"| {kind} | {len(column)} | {column.mean():.3f} | {np.median(column):.3f} | {(column >= 0.5).mean():.0%} |"
         )
-    low, high = interval([part[:, 0] - part[:, 1] for part in found], rng)
-    mean = float(np.mean([(part[:, 0] - part[:, 1]).mean() for part in found]))
-    print(f"\nControl less the same place untouched, {len(found)} CTs: {mean:+.3f} ({low:+.3f} to {high:+.3f}).")
+    print(f"\nControl less the same place untouched, {len(found)} CTs:\n")
+    for name, kept in (("all", vessel >= 0), ("no vessel in the block", ~vessel), ("a vessel ends at it", vessel)):
+        parts = np.split(kept, np.cumsum([len(each) for _, each in found])[:-1])
+        apart = [(each[:, 0] - each[:, 1])[part] for (each, _), part in zip(found, parts, strict=True)]
+        low, high = interval(apart, rng)
+        print(f"- {name}, {kept.sum()}: {np.concatenate(apart).mean():+.3f} ({low:+.3f} to {high:+.3f})")
+    print()
     print(f"Network {network.sha256[:12]}, slices {arguments.slice_thickness or 'as they are'}, seed {arguments.seed}.")
 
 

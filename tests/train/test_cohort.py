@@ -171,6 +171,24 @@ def test_nodules_that_cannot_be_used_are_left_out(sources: Path) -> None:
     assert np.array_equal(donors[0].piece().mask, lopsided_piece().mask)
 
 
+def test_of_readers_ratings_the_median_counts(sources: Path, tmp_path: Path) -> None:
+    table = tmp_path / "nodules.csv"
+    # 2|3|4|5: 3.5, malignant, where the lowest of the most frequent would be 2; 1|3|3: 3 is neither; two readers.
+    rows = {"1": "2|3|4|5", "2": "1|3|3"}
+    lines = [f"P-1,{nodule_id},{ratings}" for nodule_id, ratings in rows.items()]
+    table.write_text("\n".join(["patient_id,nodule_id,malignancy", *lines, "P-2,1,5|5", "P-3,1,1|2|2"]) + "\n")
+    donors, _ = read_vois(sources / "nodules", table)
+    assert [(d.patient_id, d.malignancy, d.is_malignant) for d in donors] == [("P-1", 3.5, True), ("P-3", 2.0, False)]
+
+
+@pytest.mark.parametrize("ratings", ["4|six", "0|3|3", "4|4|"])
+def test_ratings_that_are_none_are_refused(sources: Path, tmp_path: Path, ratings: str) -> None:
+    table = tmp_path / "nodules.csv"
+    table.write_text(f"patient_id,nodule_id,malignancy\nP-1,1,{ratings}\n")
+    with refused(CorruptFileError, "line 2: malignancy is", "from 1 to 5, separated", "patient>_R_<nodule>"):
+        read_vois(sources / "nodules", table)
+
+
 def test_a_lesion_mask_beside_the_ct_is_widened(sources: Path) -> None:
     files = find_hosts(sources / "hosts", read_lesions([]))
     assert [(f.patient_id, [m.name for m in f.lesion_masks]) for f in files] == [

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from lungsight.ct.volume import CTVolume
-from lungsight.train.paste import Host, find_place, hu_step, kept_slices, paste, thicken
+from lungsight.train.paste import ALIKE, Host, find_place, hu_step, kept_slices, paste, thicken
 from lungsight.train.simulate import cut_control
-from lungsight.train.stamp import Piece, Stamp, cut_stamp, fine_structure
+from lungsight.train.stamp import Piece, Stamp, beside_of, cut_stamp, fine_structure, tissue_share
 from phantom import affine_of, turned
 from virtual import SPACING_ZYX_MM, lopsided_piece, phantom_host
 
@@ -67,6 +67,35 @@ def test_places_are_inside_the_lungs_beside_no_lesion_and_everywhere() -> None:
         assert not (host.closed[box] & (stamp.alpha > 0)).any()
         middles.append([s.start for s in box])
     assert (np.ptp(middles, axis=0) > (20, 25, 60)).all()  # both lungs, from base to top
+
+
+def walled_piece() -> Piece:
+    """The lopsided nodule at a wall, which makes up a share of what lies beside it."""
+    piece = lopsided_piece()
+    hu = piece.hu.copy()
+    hu[:, :, : int(np.argwhere(piece.mask)[:, 2].min()) + 2] = 60
+    return Piece(hu, piece.mask, piece.spacing_zyx_mm)
+
+
+def tissue_beside_places(piece: Piece) -> list[float]:
+    host = phantom_host()
+    hu, stamp = np.asarray(host.ct.hu, np.int16), cut_stamp(piece, SPACING_ZYX_MM)
+    assert stamp.tissue_beside == tissue_share(piece.hu, beside_of(piece.mask, SPACING_ZYX_MM))
+    boxes = [find_place(np.random.default_rng(seed), host, hu, host.closed, stamp) for seed in range(8)]
+    masks = [whole_mask(host, box, stamp) for box in boxes if box is not None]
+    return [tissue_share(hu, beside_of(mask, SPACING_ZYX_MM)) for mask in masks]
+
+
+def test_a_nodule_touches_about_as_much_as_in_its_own_lung() -> None:
+    free, at_wall = tissue_beside_places(lopsided_piece()), tissue_beside_places(walled_piece())
+    assert max(free) <= ALIKE  # nothing lay beside it
+    assert np.median(at_wall) > 0.05  # 0.28 of it was wall; the phantom has few such places, any has 0.01
+
+
+def test_what_was_drawn_has_touched_nothing() -> None:
+    piece = lopsided_piece()
+    drawn = Piece(piece.hu, piece.mask, piece.spacing_zyx_mm, noiseless=True)
+    assert cut_stamp(drawn, SPACING_ZYX_MM).tissue_beside is None
 
 
 def test_where_all_is_lesion_there_is_no_place() -> None:

@@ -6,13 +6,14 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 
 from lungsight.ct.nifti import NIFTI_SUFFIXES, read_nifti
-from lungsight.errors import InputError
+from lungsight.errors import CorruptFileError, InputError
 from lungsight.train.stamp import Piece
-from lungsight.train.tables import read_table
+from lungsight.train.tables import Row, read_table
 
 __all__ = ["LEAST_READERS", "MIDDLE_RATING", "VOI_TABLE", "Donor", "is_wanted", "read_vois"]
 
@@ -22,9 +23,13 @@ LEAST_READERS = 3
 MIDDLE_RATING = 3.0
 """Rated higher a nodule counts as malignant, lower as benign; this itself is neither."""
 
+HIGHEST_RATING = 5
+
 VOI_TABLE = "nodules.csv"
 
-_COLUMNS = ("patient_id", "nodule_id", "Malignancy_value", "len_mal_details")
+_IDS = ("patient_id", "nodule_id")
+_RATINGS = "malignancy"
+_MAJORITY, _READERS = "Malignancy_value", "len_mal_details"
 _REMEDY = "Lay out the nodules as image/<patient>_R_<nodule>.nii.gz, nodule_mask/ with the same names, and their table."
 
 
@@ -77,8 +82,10 @@ def read_vois(
         Holds ``image/<patient_id>_R_<nodule_id>.nii.gz`` (HU) and ``nodule_mask/`` with the same names (not 0 is
         nodule), as the VOIs of LIDC-IDRI are handed round.
     table
-        Columns ``patient_id,nodule_id,Malignancy_value,len_mal_details`` (rating 1 to 5, number of raters); None for
-        ``nodules.csv`` in `root`.
+        Columns ``patient_id,nodule_id,malignancy``: readers' ratings from 1 to 5, separated by ``|``, of which the
+        median counts. Without the last, ``Malignancy_value,len_mal_details`` (rating by majority, number of raters) as
+        the VOIs of LIDC-IDRI bring them; where no rating has the majority that is the lowest of the most frequent, so
+        ``2|3|4|5`` counts as 2. None for ``nodules.csv`` in `root`.
     only, exclude
         Patients that may and may not be used.
 
@@ -99,12 +106,12 @@ def read_vois(
     if not images.is_dir() or not masks.is_dir():
         raise InputError(f"{root} has no image/ and nodule_mask/", "the two folders with a file a nodule", _REMEDY)
     donors, absent = [], []
-    for row in read_table(table or root / VOI_TABLE, _COLUMNS):
+    for row in _rows(table or root / VOI_TABLE):
         patient_id, nodule_id = row.text("patient_id"), row.text("nodule_id")
-        rating = row.number("Malignancy_value")
         if not is_wanted(patient_id, only, exclude):
             continue
-        if row.number("len_mal_details") < LEAST_READERS or rating == MIDDLE_RATING:
+        rating, readers = _rating(row)
+        if readers < LEAST_READERS or rating == MIDDLE_RATING:
             continue
         name = f"{patient_id}_R_{nodule_id}{NIFTI_SUFFIXES[1]}"
         if (images / name).is_file() and (masks / name).is_file():
@@ -113,6 +120,26 @@ def read_vois(
             absent.append(name)
     warnings = (f"{len(absent)} nodules of the table have no image or mask, first {absent[0]}.",) if absent else ()
     return tuple(donors), warnings
+
+
+def _rows(table: Path) -> tuple[Row, ...]:
+    rows = read_table(table, _IDS)
+    return rows if rows and _RATINGS in rows[0].values else read_table(table, (*_IDS, _MAJORITY, _READERS))
+
+
+def _rating(row: Row) -> tuple[float, float]:
+    """The rating of a nodule and how many rated it."""
+    if _RATINGS not in row.values:
+        return row.number(_MAJORITY), row.number(_READERS)
+    text = row.text(_RATINGS)
+    try:
+        ratings = [int(each) for each in text.split("|")]
+    except ValueError:
+        ratings = []
+    if not ratings or not all(1 <= each <= HIGHEST_RATING for each in ratings):
+        found = f"{row.place}: {_RATINGS} is {text!r}"
+        raise CorruptFileError(found, "readers' ratings from 1 to 5, separated by |", _REMEDY)
+    return float(median(ratings)), len(ratings)
 
 
 def read_voi(image: Path, mask: Path) -> Piece:

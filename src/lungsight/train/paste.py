@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,15 +10,28 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from lungsight.ct.volume import CTVolume
-from lungsight.train.stamp import LUNG_AT_MOST_HU, LUNG_HU, Stamp, fine_structure, noise_of_lung
+from lungsight.train.stamp import (
+    BESIDE_MM,
+    LUNG_AT_MOST_HU,
+    LUNG_HU,
+    TISSUE_HU,
+    Stamp,
+    beside_of,
+    fine_structure,
+    noise_of_lung,
+    tissue_share,
+)
 
 __all__ = ["Host", "find_place", "hu_step", "kept_slices", "paste", "slab_weights", "thicken"]
 
 TRIES = 400
 """Places tried for one stamp in one host."""
 
-TISSUE_HU = -500.0
-"""Voxels over this are vessel, wall of a bronchus or chest wall."""
+PLACES = 24
+"""Places where it could be set that are compared; real nodules touch vessels and pleura more often than most do."""
+
+ALIKE = 0.03
+"""Two shares of tissue beside a nodule that differ by less are alike."""
 
 MOST_TISSUE = 0.15
 """Share of tissue in a place, over which it is no parenchyma: a nodule would swallow a large vessel."""
@@ -73,11 +87,14 @@ def find_place(
     -------
     tuple of slice, or None
         Shape of the stamp. Its mask lies wholly inside the lungs, nothing of it touches `closed`, and at most 15 % of
-        what the mask covers is tissue. Apart from that every voxel of the lungs is as likely as any other, at the
-        pleura and beside vessels too.
+        what the mask covers is tissue. Of `PLACES` such places it is the one with about as much tissue, vessels and
+        pleura, beside the nodule as there was in its own lung; if it has none of its own, any is as likely.
     """
     open_voxels = np.flatnonzero(host.lungs & ~closed)
     covers = stamp.alpha > 0
+    wide = [int(np.ceil(BESIDE_MM[1] / mm)) for mm in host.ct.spacing_zyx_mm[1:]]
+    beside = beside_of(np.pad(stamp.mask, [(0, 0), *((n, n) for n in wide)]), host.ct.spacing_zyx_mm)
+    best, least, places = None, np.inf, 0
     for _ in range(TRIES if open_voxels.size else 0):
         at = np.unravel_index(open_voxels[rng.integers(open_voxels.size)], hu.shape)
         start = np.subtract(at, stamp.centre_zyx)
@@ -88,9 +105,29 @@ def find_place(
         inside = bool(host.lungs[z, y, x][stamp.mask].all())
         if not inside or closed[z, y, x][covers].any():
             continue
-        if (hu[z, y, x][stamp.mask] > TISSUE_HU).mean() <= MOST_TISSUE:
+        if (hu[z, y, x][stamp.mask] > TISSUE_HU).mean() > MOST_TISSUE:
+            continue
+        if stamp.tissue_beside is None:
             return z, y, x
-    return None
+        apart = abs(_tissue_around(hu, (z, y, x), beside, wide) - stamp.tissue_beside)
+        if apart < least:
+            best, least = (z, y, x), apart
+        places += 1
+        if least <= ALIKE or places == PLACES:
+            break
+    return best
+
+
+def _tissue_around(
+    hu: NDArray[np.int16], box: tuple[slice, slice, slice], beside: NDArray[np.bool_], wide: Sequence[int]
+) -> float:
+    """Tissue beside a stamp in a box; `beside` is so many rows and columns wider on each side, the CT may end there."""
+    z, *plane = box
+    low = [min(n, s.start) for s, n in zip(plane, wide, strict=True)]
+    high = [min(n, size - s.stop) for s, n, size in zip(plane, wide, hu.shape[1:], strict=True)]
+    there = tuple(slice(s.start - a, s.stop + b) for s, a, b in zip(plane, low, high, strict=True))
+    kept = tuple(slice(n - a, size - n + b) for size, n, a, b in zip(beside.shape[1:], wide, low, high, strict=True))
+    return tissue_share(hu[z, *there], beside[:, *kept])
 
 
 def paste(

@@ -33,6 +33,12 @@ LUNG_HU = -850.0
 LUNG_AT_MOST_HU = -600.0
 """Voxels over this are no air-filled lung."""
 
+TISSUE_HU = -500.0
+"""Voxels over this are vessel, wall of a bronchus, nodule or chest wall."""
+
+BESIDE_MM = (1.5, 3.5)
+"""Distances from a nodule between which what touches it is seen: nearer is its own blurred edge."""
+
 CLEAN_VOXELS = 40
 """Fewer voxels of lung say nothing of the noise."""
 
@@ -97,6 +103,9 @@ class Stamp:
         The lung beside the nodule.
     noise_hu
         Standard deviation of the noise in that lung, on this grid; None where too little of it is seen.
+    tissue_beside
+        How much of what lay beside the piece's mask was tissue: vessels and pleura that touched it; None if it was
+        drawn.
     """
 
     alpha: NDArray[np.float32]
@@ -106,6 +115,7 @@ class Stamp:
     centre_zyx: tuple[int, int, int]
     lung_hu: float
     noise_hu: float | None
+    tissue_beside: float | None
 
     @property
     def mask(self) -> NDArray[np.bool_]:
@@ -162,7 +172,20 @@ def cut_stamp(piece: Piece, spacing_zyx_mm: Triple) -> Stamp:
         centre_zyx=(z, y, x),
         lung_hu=lung_hu,
         noise_hu=noise_hu,
+        tissue_beside=None if piece.noiseless else tissue_share(piece.hu, beside_of(piece.mask, piece.spacing_zyx_mm)),
     )
+
+
+def beside_of(mask: NDArray[np.bool_], spacing_zyx_mm: Triple) -> NDArray[np.bool_]:
+    """What lies beside a nodule, in the slices that show it: its mask's shape, `BESIDE_MM` away from it."""
+    away_mm = ndimage.distance_transform_edt(~mask, sampling=spacing_zyx_mm)
+    beside: NDArray[np.bool_] = (away_mm > BESIDE_MM[0]) & (away_mm <= BESIDE_MM[1])
+    return beside & mask.any((1, 2), keepdims=True)
+
+
+def tissue_share(hu: NDArray[np.floating] | NDArray[np.integer], beside: NDArray[np.bool_]) -> float:
+    """How much of what lies beside a nodule is tissue, 0 to 1; 0 of nothing."""
+    return float((hu[beside] > TISSUE_HU).mean()) if beside.any() else 0.0
 
 
 def resample_weights(piece: Piece, spacing_zyx_mm: Triple) -> tuple[list[NDArray[np.float64]], tuple[int, int, int]]:
