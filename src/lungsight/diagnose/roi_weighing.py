@@ -2,8 +2,7 @@
 
 A window is one slice, in which a vessel cut across looks like a nodule. What tells them apart is in the slices beside:
 a vessel goes on, and its outline is long. So each ROI is outlined near its place, and a logistic regression weighs the
-windows' scores with the outline's shape. Whether a nodule touches vessels or pleura is not asked: the nodules that the
-weights are fitted to were set into lungs away from both.
+windows' scores with the outline's shape. Whether a nodule touches vessels or pleura is not asked: real ones do.
 """
 
 from __future__ import annotations
