@@ -2,7 +2,9 @@
 
     python -m benchmarks.asan ../shared/data VOIS --epochs 1.5
 
-VOIS is the unpacked lidc_vois.tar.gz. The patients are written by `lungsight simulate`'s code in the contest's layout,
+VOIS is the unpacked lidc_vois.tar.gz with the table of recipes.vois.
+
+The patients are written by `lungsight simulate`'s code in the contest's layout,
 slices of 5 mm, one nodule each (so that the patient's label is the nodule's): those to learn from of the CTs and
 nodules of folds 1 and 2, those to be measured of fold 0. The recipe is that of the paper but for the number of epochs.
 The weights of each half epoch are then asked about windows of fold 0, drawn as the recipe draws them: as many of each

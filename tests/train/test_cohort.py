@@ -179,6 +179,8 @@ def test_of_readers_ratings_the_median_counts(sources: Path, tmp_path: Path) -> 
     table.write_text("\n".join(["patient_id,nodule_id,malignancy", *lines, "P-2,1,5|5", "P-3,1,1|2|2"]) + "\n")
     donors, _ = read_vois(sources / "nodules", table)
     assert [(d.patient_id, d.malignancy, d.is_malignant) for d in donors] == [("P-1", 3.5, True), ("P-3", 2.0, False)]
+    every, _ = read_vois(sources / "nodules", table, unclear=True)
+    assert [d.malignancy for d in every] == [3.5, 3.0, 5.0, 2.0]
 
 
 @pytest.mark.parametrize("ratings", ["4|six", "0|3|3", "4|4|"])

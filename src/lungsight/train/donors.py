@@ -44,7 +44,7 @@ class Donor:
     patient_id
         Whose nodule.
     malignancy
-        The readers' rating, 1 to 5, not 3; over 3 malignant. An opinion, no pathology.
+        The readers' rating, 1 to 5; over 3 malignant. An opinion, no pathology.
     piece
         Reads it.
     """
@@ -72,7 +72,12 @@ def is_wanted(patient_id: str, only: Collection[str] | None, exclude: Collection
 
 
 def read_vois(
-    root: Path, table: Path | None = None, only: Collection[str] | None = None, exclude: Collection[str] = ()
+    root: Path,
+    table: Path | None = None,
+    only: Collection[str] | None = None,
+    exclude: Collection[str] = (),
+    *,
+    unclear: bool = False,
 ) -> tuple[tuple[Donor, ...], tuple[str, ...]]:
     """Nodules cut from CTs, with masks.
 
@@ -88,12 +93,14 @@ def read_vois(
         ``2|3|4|5`` counts as 2. None for ``nodules.csv`` in `root`.
     only, exclude
         Patients that may and may not be used.
+    unclear
+        Whether nodules of fewer than three raters, and those rated 3, are given too.
 
     Returns
     -------
     tuple of Donor, and warnings
-        Of three or more raters and not rated 3, in the order of the table. Those without image or mask are left out,
-        and told.
+        Of three or more raters and not rated 3, in the order of the table; all if they may be unclear. Those without
+        image or mask are left out, and told.
 
     Raises
     ------
@@ -111,7 +118,7 @@ def read_vois(
         if not is_wanted(patient_id, only, exclude):
             continue
         rating, readers = _rating(row)
-        if readers < LEAST_READERS or rating == MIDDLE_RATING:
+        if not unclear and (readers < LEAST_READERS or rating == MIDDLE_RATING):
             continue
         name = f"{patient_id}_R_{nodule_id}{NIFTI_SUFFIXES[1]}"
         if (images / name).is_file() and (masks / name).is_file():
