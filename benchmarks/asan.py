@@ -4,11 +4,11 @@
 
 VOIS is the unpacked lidc_vois.tar.gz with the table of recipes.vois.
 
-The patients are written by `lungsight simulate`'s code in the contest's layout,
-slices of 5 mm, one nodule each (so that the patient's label is the nodule's): those to learn from of the CTs and
-nodules of folds 1 and 2, those to be measured of fold 0. The recipe is that of the paper but for the number of epochs.
-The weights of each half epoch are then asked about windows of fold 0, drawn as the recipe draws them: as many of each
-class, none of them changed, none twice. Prints Markdown.
+The patients are written by `lungsight simulate`'s code in the contest's layout, slices of 5 mm, one nodule each (so
+that the patient's label is the nodule's): those to learn from of the CTs and nodules of folds 1 and 2, those to be
+measured of fold 0. The recipe is that of the paper but for the number of epochs. The weights of each half epoch are
+then asked about windows of fold 0, drawn as the recipe draws them: as many of each class, none of them changed, none
+twice. Prints Markdown.
 
 Intervals are 95 %, of a bootstrap over the patients the nodules come from and over those whose lungs they are in. A
 rating is an opinion, not pathology. What is done is kept in the folder of the runs and is not done again.
@@ -222,7 +222,7 @@ def main() -> None:
     assert isinstance(published, WindowDraw)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="the data folder")
-    parser.add_argument("vois", type=Path, help="folder with image/ and nodule_mask/")
+    parser.add_argument("vois", type=Path, help="folder with image/, nodule_mask/, nodules.csv")
     parser.add_argument("--epochs", type=float, default=1.5)
     parser.add_argument("--epoch-windows", type=int, default=published.epoch_windows, help="to try it out")
     parser.add_argument("--patients", type=int, nargs=2, default=(100, 60), help="to learn from, to be measured")

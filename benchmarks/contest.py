@@ -4,11 +4,10 @@
 
 VOIS is the unpacked lidc_vois.tar.gz with the table of recipes.vois.
 
-Two sets: `contest`, 70 patients a fold at 5 mm, two of three malignant, as the
-paper's; and `nodules`, 20 a fold at the hosts' own slice spacing. What lies on the hosts' own lesions (those of any
-reader, recipes/lesions.csv) is dropped before the vote: it counts neither as found nor as false. ROIs are weighed as
-benchmarks.roi_weights fitted it to the other folds. Intervals are 95 %: Wilson for shares, bootstraps by patient else.
-A rating is an opinion, not pathology.
+Two sets: `contest`, 70 patients a fold at 5 mm, two of three malignant, as the paper's; and `nodules`, 20 a fold at the
+hosts' own slice spacing. What lies on the hosts' own lesions (those of any reader, recipes/lesions.csv) is dropped
+before the vote: it counts neither as found nor as false. ROIs are weighed as benchmarks.roi_weights fitted it to the
+other folds. Intervals are 95 %: Wilson for shares, bootstraps by patient else. A rating is an opinion, not pathology.
 """
 
 from __future__ import annotations

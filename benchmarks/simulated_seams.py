@@ -32,6 +32,8 @@ from lungsight.train.stamp import TISSUE_HU, Piece, cut_stamp
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 LESIONS = (RECIPES / "lesions.csv", RECIPES / "host_nodules.csv")
+PARTS = {"all": (True, False), "no vessel in the block": (False,), "a vessel ends at it": (True,)}
+"""Blocks that are told apart, by whether they hold a vessel."""
 BOOTSTRAPS = 2000
 VESSEL_SHARE = 0.005
 """Share of tissue in a block, from which on it holds a vessel."""
@@ -115,7 +117,7 @@ def main() -> None:
     for at in files:
         host, other = load_host(at), host
         found.append(scores_of(rng, host, other, donors, each, (network, arguments.slice_thickness)))
-    scores, vessel = (np.concatenate(part) for part in zip(*found, strict=True))
+    scores = np.concatenate([each for each, _ in found])
     print("| what | places | mean nodule score | median | score 0.5 or more |")
     print("|---|--:|--:|--:|--:|")
     for kind, column in zip(KINDS, scores.T, strict=True):
@@ -123,11 +125,11 @@ def main() -> None:
             f"| {kind} | {len(column)} | {column.mean():.3f} | {np.median(column):.3f} | {(column >= 0.5).mean():.0%} |"
         )
     print(f"\nControl less the same place untouched, {len(found)} CTs:\n")
-    for name, kept in (("all", vessel >= 0), ("no vessel in the block", ~vessel), ("a vessel ends at it", vessel)):
-        parts = np.split(kept, np.cumsum([len(each) for _, each in found])[:-1])
-        apart = [(each[:, 0] - each[:, 1])[part] for (each, _), part in zip(found, parts, strict=True)]
+    for name, wanted in PARTS.items():
+        apart = [(each[:, 0] - each[:, 1])[np.isin(vessel, wanted)] for each, vessel in found]
         low, high = interval(apart, rng)
-        print(f"- {name}, {kept.sum()}: {np.concatenate(apart).mean():+.3f} ({low:+.3f} to {high:+.3f})")
+        together = np.concatenate(apart)
+        print(f"- {name}, {len(together)}: {together.mean():+.3f} ({low:+.3f} to {high:+.3f})")
     print()
     print(f"Network {network.sha256[:12]}, slices {arguments.slice_thickness or 'as they are'}, seed {arguments.seed}.")
 

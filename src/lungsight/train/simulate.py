@@ -150,6 +150,6 @@ def cut_control(rng: np.random.Generator, host: Host, shape: Piece) -> Piece | N
 def _set_one(rng: np.random.Generator, canvas: Canvas, donors: Sequence[Donor]) -> Donor | None:
     for at in rng.permutation(len(donors))[:DRAWS]:
         donor = donors[int(at)]
-        if canvas.set(rng, donor.piece(), Kind.NODULE, (donor.nodule_id, donor.patient_id, donor.malignancy)):
+        if canvas.set_nodule(rng, donor):
             return donor
     return None

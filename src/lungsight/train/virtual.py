@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from lungsight.ct.volume import CTVolume
 from lungsight.errors import InputError
-from lungsight.train.donors import MIDDLE_RATING
+from lungsight.train.donors import MIDDLE_RATING, Donor
 from lungsight.train.paste import (
     Host,
     average_slabs,
@@ -141,6 +141,10 @@ class Canvas:
         x, y, z = self.host.ct.to_lps(centre_zyx).tolist()
         self.placed.append((Insertion(kind, *source, (x, y, z), piece.diameter_mm), box, stamp))
         return True
+
+    def set_nodule(self, rng: np.random.Generator, donor: Donor) -> bool:
+        """Set a nodule at a random place, if there is one."""
+        return self.set(rng, donor.piece(), Kind.NODULE, (donor.nodule_id, donor.patient_id, donor.malignancy))
 
     def patient(self, number: int, label: int) -> VirtualPatient:
         """The patient, with slices as thick as they shall be."""
