@@ -101,7 +101,7 @@ def look(
         malignancy, outlined = 0.0, candidate
         if score >= JUDGED_SCORE or candidate.roi_diameter_mm >= JUDGED_MM:
             malignancy = judges.malignancy_score(ct, centre, region.start_zyx[0], region.stop_zyx[0] - 1)
-            outlined = redraw(Nodule(candidate, malignancy, mask=region), ct, outline, config).candidate
+            outlined = redraw(Nodule(candidate, malignancy, mask=region), ct, outline).candidate
         diameters_mm = candidate.roi_diameter_mm, outlined.roi_diameter_mm
         lps, unet_score = candidate.location.lps_mm, candidate.detection_score
         yield Found(lps, unet_score, score, malignancy, *diameters_mm, on_lesion=False), region

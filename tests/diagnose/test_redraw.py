@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lungsight.config import SegmentsConfig
 from lungsight.ct.volume import CTVolume
-from lungsight.diagnose.redraw import redraw
+from lungsight.detect.working import normalise_hu
+from lungsight.diagnose.redraw import FIELD_PX, OUTLINE_SCORE, outline_scores, redraw
 from lungsight.findings import Candidate, Nodule, Region
 from phantom import affine_of
 
@@ -49,59 +49,95 @@ LARGE, SMALL = np.s_[8:13, 80:100, 90:120], np.s_[8:13, 80:100, 128:133]
 def test_the_mask_is_what_the_network_marks_there_and_nothing_else_changes() -> None:
     ct = ct_with(LARGE, SMALL)
     given = nodule_of(ct, np.s_[9:11, 85:90, 100:110])
-    drawn = redraw(given, ct, marks_bright, SegmentsConfig(merge_mm=0.0, z_merge_mm=0.0))
-    z, y, x = box_of(drawn.mask)
-    # A slice is a piece where nothing is merged; the first of those that share as much is taken.
-    assert (y, x) == LARGE[1:]
-    assert z in (slice(9, 10), slice(10, 11))
-    merged = redraw(given, ct, marks_bright, SegmentsConfig(merge_mm=0.0, z_merge_mm=6.0))
-    assert box_of(merged.mask) == LARGE
-    assert merged.candidate.region is merged.mask
+    drawn = redraw(given, ct, marks_bright)
+    assert box_of(drawn.mask) == LARGE
+    assert drawn.candidate.region is drawn.mask
     # A disc as large as 20 x 30 pixels of 0.7 mm.
-    assert merged.candidate.roi_diameter_mm == pytest.approx(2 * np.sqrt(600 * 0.49 / np.pi))
-    assert merged.candidate.location == given.candidate.location
-    assert (merged.candidate.detection_score, merged.malignancy_score) == (0.8, 0.4)
+    assert drawn.candidate.roi_diameter_mm == pytest.approx(2 * np.sqrt(600 * 0.49 / np.pi))
+    assert drawn.candidate.location == given.candidate.location
+    assert (drawn.candidate.detection_score, drawn.malignancy_score) == (0.8, 0.4)
 
 
 def test_of_several_pieces_that_which_shares_most_is_taken() -> None:
     ct = ct_with(LARGE, SMALL)
-    config = SegmentsConfig(merge_mm=0.0)
-    over_both = nodule_of(ct, np.s_[9:11, 85:90, 118:133])  # 2 columns of the large one, 5 of the small
-    assert box_of(redraw(over_both, ct, marks_bright, config).mask) == SMALL
-    over_both = nodule_of(ct, np.s_[9:11, 85:90, 110:130])  # 10 and 2
-    assert box_of(redraw(over_both, ct, marks_bright, config).mask) == LARGE
+    over_both = nodule_of(ct, np.s_[9:11, 85:91, 119:133])  # 1 column of the large one, 5 of the small
+    assert box_of(redraw(over_both, ct, marks_bright).mask) == SMALL
+    over_both = nodule_of(ct, np.s_[9:11, 85:91, 110:130])  # 10 and 2
+    assert box_of(redraw(over_both, ct, marks_bright).mask) == LARGE
 
 
 def test_at_the_border_of_the_ct_it_looks_at_what_there_is() -> None:
     corner = np.s_[0:2, 0:12, 205:220]
     ct = ct_with(corner)
-    assert box_of(redraw(nodule_of(ct, np.s_[0:1, 2:5, 210:214]), ct, marks_bright, SegmentsConfig()).mask) == corner
+    assert box_of(redraw(nodule_of(ct, np.s_[0:1, 2:5, 210:214]), ct, marks_bright).mask) == corner
 
 
-def test_it_sees_some_slices_and_some_of_what_lies_around() -> None:
+def test_a_nodule_is_in_the_middle_of_a_field_of_one_size() -> None:
     ct = ct_with(LARGE)
-    seen: list[tuple[int, ...]] = []
+    seen: list[NDArray[np.float32]] = []
 
     def network(field: NDArray[np.float32]) -> NDArray[np.float32]:
-        seen.append(field.shape[2:])
+        seen.append(field)
         return marks_bright(field)
 
-    redraw(nodule_of(ct, LARGE), ct, network, SegmentsConfig())
-    assert len(seen) == 5 + 2 * 2  # 5 mm above and below
-    # 24 mm are 34 pixels on each side of 20 rows and 30 columns; at least so much, and not the whole slice.
-    assert all(88 <= rows <= 160 and 98 <= columns <= 160 for rows, columns in seen)
+    redraw(nodule_of(ct, LARGE), ct, network)
+    assert {field.shape for field in seen} == {(5 + 2 * 2, 1, FIELD_PX, FIELD_PX)}  # 5 mm above and below
+    rows, columns = np.nonzero(seen[0][4, 0] > 0.5)
+    assert (rows.mean(), columns.mean()) == pytest.approx((31.5, 31.5), abs=0.5)
+    assert [int(np.ptp(each)) + 1 for each in (rows, columns)] == [20, 30]
 
 
-@pytest.mark.parametrize("score", [0.0, 0.49])
-def test_where_the_network_sees_nothing_the_mask_stays(score: float) -> None:
+def test_a_wide_nodule_is_seen_whole_in_larger_pixels() -> None:
+    wide = np.s_[8:13, 40:160, 60:190]  # 84 x 91 mm
+    ct = ct_with(wide)
+    fields: list[NDArray[np.float32]] = []
+
+    def network(field: NDArray[np.float32]) -> NDArray[np.float32]:
+        fields.append(field)
+        return marks_bright(field)
+
+    z, y, x = box_of(redraw(nodule_of(ct, wide), ct, network).mask)
+    assert fields[0].shape[2:] == (FIELD_PX, FIELD_PX)
+    assert fields[0][4, 0, [0, -1]].max() < 0.1  # lung around it
+    assert z == wide[0]
+    # A pixel of the field is 2.3 of the CT.
+    assert [y.start, y.stop, x.start, x.stop] == pytest.approx([40, 160, 60, 190], abs=2)
+
+
+def test_scores_are_the_mean_over_mirror_images_on_the_slices_own_pixels() -> None:
+    rng = np.random.default_rng(3)
+    hu = rng.integers(-1000, 500, (2, 90, 100)).astype(np.int16)
+    same = outline_scores(hu, np.array([40.5, 45.5]), (0.7, 0.7), lambda field: field)
+    assert same[:, 9:73, 14:78] == pytest.approx(normalise_hu(hu)[:, 9:73, 14:78], abs=1e-5)
+    same[:, 9:73, 14:78] = 0
+    assert not same.any()
+
+    def first_quarter(field: NDArray[np.float32]) -> NDArray[np.float32]:
+        scores = np.zeros_like(field)
+        scores[:, :, : FIELD_PX // 2, : FIELD_PX // 2] = 1
+        return scores
+
+    mean = outline_scores(hu, np.array([40.5, 45.5]), (0.7, 0.7), first_quarter)
+    assert mean[:, 9:73, 14:78] == pytest.approx(0.25)
+
+
+def test_from_which_score_on_it_is_nodule() -> None:
+    ct = ct_with(LARGE)
+    given = nodule_of(ct, np.s_[9:11, 85:90, 100:110])
+    enough = np.float32(OUTLINE_SCORE + 0.01)
+    assert box_of(redraw(given, ct, lambda field: (field > 0.5) * enough).mask)[0] == LARGE[0]
+    assert redraw(given, ct, lambda field: (field > 0.5) * (enough - np.float32(0.02))) is given
+
+
+def test_where_the_network_sees_nothing_the_mask_stays() -> None:
     ct = ct_with(LARGE)
     given = nodule_of(ct, LARGE)
-    assert redraw(given, ct, lambda field: marks_bright(field) * np.float32(score), SegmentsConfig()) is given
+    assert redraw(given, ct, np.zeros_like) is given
     elsewhere = nodule_of(ct, np.s_[9:11, 85:90, 125:127])
-    assert redraw(elsewhere, ct, marks_bright, SegmentsConfig()) is elsewhere
+    assert redraw(elsewhere, ct, marks_bright) is elsewhere
 
 
 def test_a_nodule_without_mask_is_left_alone() -> None:
     ct = ct_with(LARGE)
     nodule = Nodule(nodule_of(ct, LARGE).candidate, 0.4)
-    assert redraw(nodule, ct, lambda _: pytest.fail("asked"), SegmentsConfig()) is nodule
+    assert redraw(nodule, ct, lambda _: pytest.fail("asked")) is nodule

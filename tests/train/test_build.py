@@ -80,17 +80,37 @@ def test_what_is_told_of_a_nodule_is_where_the_ct_shows_it(cases: Cases, dataset
         assert kept.spacing_zyx_mm == pytest.approx(ct.spacing_zyx_mm)
         centre = np.argwhere(nodule.region.mask).mean(0) + nodule.region.start_zyx
         assert told["centre_zyx"] == pytest.approx(centre)
-        assert told["slices"] == list(range(nodule.region.start_zyx[0], nodule.region.stop_zyx[0]))
+        first, end = nodule.region.start_zyx[0], nodule.region.stop_zyx[0]
+        # 5 mm beyond its ends are less than a slice, of which there is one at least.
+        assert told["slices"] == list(range(first - 1, end + 1))
+        assert told["shown"] == [False, *[True] * (end - first), False]
         assert told["diameter_mm"] == pytest.approx(24 + 2 * number, rel=0.1)
         assert told["ratings"] == []
         # A tile's middle is the pixel it was cut round.
         k = np.flatnonzero(drawn.nodule == number)
         hu, _, _ = drawn.read(k)
         assert hu[:, 64, 64].tolist() == [
-            ct.hu[z, y, x] for z, (y, x) in zip(told["slices"], told["places"], strict=True)
+            ct.hu[z, y, x] for z, (y, x) in zip(told["slices"][1:-1], told["places"][1:-1], strict=True)
         ]
         assert np.diff(drawn.z_mm[k]) == pytest.approx(SPACING_MM[0])
-        assert drawn.at_px[k].tolist() == told["places"]
+        assert drawn.at_px[k].tolist() == told["places"][1:-1]
+
+
+def test_what_lies_next_to_a_nodules_ends_is_read_on_demand(cases: Cases, dataset: Path) -> None:
+    drawn = cases.nodules_of(EVERYONE, ends=True)
+    assert drawn.z_mm is not None
+    assert drawn.at_px is not None
+    for number, (told, patient) in enumerate(zip(cases.nodules, read_truth(dataset), strict=True)):
+        ct = read_patient_ct(patient)
+        k = np.flatnonzero(drawn.nodule == number)
+        hu, inside, unknown = drawn.read(k)
+        assert inside.any((1, 2)).tolist() == told["shown"]
+        assert not unknown.any()
+        assert (drawn.z_mm[k] / SPACING_MM[0]).round().astype(int).tolist() == told["slices"]
+        # Cut where the nearest slice that shows the nodule was.
+        assert drawn.at_px[k[0]].tolist() == drawn.at_px[k[1]].tolist()
+        for tile, z, (y, x) in zip(hu, told["slices"], told["places"], strict=True):
+            assert tile[64, 64] == ct.hu[z, y, x]
 
 
 def test_lung_cases_are_the_ct_itself(cases: Cases, dataset: Path) -> None:

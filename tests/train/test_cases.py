@@ -192,6 +192,13 @@ def test_a_shift_is_at_most_what_was_asked() -> None:
     assert abs(float(np.corrcoef(y, x)[0, 1])) < 0.5
 
 
+def test_zoom_is_drawn_evenly_between_the_smallest_and_the_largest() -> None:
+    drawn = Motion.draw(2000, dataclasses.replace(STILL, zoom=1.5, zoom_out=2.0), generator()).zoom
+    assert 0.5 <= drawn.min() < 0.51
+    assert 1.49 < drawn.max() <= 1.5
+    assert abs(float(drawn.mean()) - 1) < 0.02
+
+
 def test_zoom_enlarges_and_the_rule_knows_it() -> None:
     tiles = tiles_of([disc(63.5, 76, 7)] * 64)
     field, target, _ = cut_patches(tiles, dataclasses.replace(STILL, zoom=1.5), generator())

@@ -115,6 +115,7 @@ def test_no_such_recipe() -> None:
         lambda: FitConfig(learning_rate=float("nan")),
         lambda: FitConfig(optimizer="sgd"),
         lambda: AugmentConfig(zoom=0.5),
+        lambda: AugmentConfig(zoom_out=0.5),
         lambda: Recipe(validation=1.0),
         lambda: Recipe(stages=()),
     ],

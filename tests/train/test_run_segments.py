@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from contest_phantom import PLACES, write_contest
 from lite0_package import install_lite0, uninstall_lite0
 from lungsight import cli
 from lungsight.ct.read import read_ct
+from lungsight.diagnose.redraw import FIELD_PX
 from lungsight.errors import InputError, OutputError
 from lungsight.pipeline import load_pipeline
 from lungsight.runtime import open_network
@@ -26,7 +28,9 @@ from lungsight.train import fit as fit_module
 from lungsight.train import run_segments as module
 from lungsight.train import segments_stages
 from lungsight.train.build import CaseSettings, build_cases
+from lungsight.train.draw import NoduleCases
 from lungsight.train.journal import Journal
+from lungsight.train.mining import LungCase
 from lungsight.train.networks import Learner
 from lungsight.train.nodule_networks import NoduleNetwork
 from lungsight.train.patient import PatientTruth
@@ -36,6 +40,7 @@ from lungsight.train.segments_recipe import SegmentsRecipe
 from lungsight.train.segments_recipes import load_segments_recipe, segments_recipe_from_toml
 from lungsight.train.segments_stages import Stages, malignancy_network
 from lungsight.train.sheaves import OUTPUTS
+from lungsight.train.slice_draw import SliceDraw, SliceDrawer
 from lungsight.train.store import Cases
 from lungsight.train.truth import read_truth
 from lungsight.train.unet import UNet
@@ -83,7 +88,6 @@ batches = 3
 tell_every = 1
 checkpoint_every = 2
 [outline.draw]
-side_px = 32
 nodules = 2
 lungs = 1
 [outline.draw.mining]
@@ -196,6 +200,29 @@ def kill_in(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, call: int) -
         return function(*arguments, **named)
 
     monkeypatch.setattr(owner, name, killed)
+
+
+@pytest.mark.usefixtures("cases_made_once")
+def test_the_last_stage_alone_learns_where_nodules_end(
+    dataset: Path, tmp_path: Path, recipe: SegmentsRecipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[tuple[int, NDArray[np.bool_]]] = []
+
+    class Recorded(SliceDrawer):
+        def __init__(self, nodules: NoduleCases, lungs: Sequence[LungCase], config: SliceDraw, *rest: Any) -> None:
+            if lungs:
+                _, inside, _ = nodules.read(np.arange(len(nodules.nodule)))
+                shown.append((config.side_px, np.asarray(inside.any((1, 2)))))
+            super().__init__(nodules, lungs, config, *rest)
+
+    monkeypatch.setattr(segments_stages, "SliceDrawer", Recorded)
+    train_segments(dataset, tmp_path / "run", recipe)
+    (first_px, first), (last_px, last) = shown
+    assert (first_px, last_px) == (32, FIELD_PX)
+    assert first.all()
+    # A slice at each end of each nodule: they are 8 mm thick.
+    assert last.sum() == len(first)
+    assert (~last).sum() == 2 * len(read_truth(dataset))
 
 
 @pytest.mark.usefixtures("cases_made_once")

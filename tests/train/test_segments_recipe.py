@@ -50,7 +50,7 @@ def test_what_a_file_leaves_out_is_the_default(tmp_path: Path) -> None:
     fit = dataclasses.replace(plain.fit, batches=7)
     changed = dataclasses.replace(plain, kind="efficientnet-lite0", fit=fit)
     assert found == SegmentsRecipe(labels="hard", malignancy=changed)
-    assert [fit.batches for fit in found.fits] == [2400, 900, 7, 1200]
+    assert [fit.batches for fit in found.fits] == [2400, 900, 7, 2400]
 
 
 @pytest.mark.parametrize(
@@ -63,6 +63,7 @@ def test_what_a_file_leaves_out_is_the_default(tmp_path: Path) -> None:
         ("[unet.draw]\nkind = 1", "unet.draw.kind"),
         ("[unet.draw]\nside_px = 50", "unet.draw.side_px is 50"),
         ("[outline]\nentropy_share = 0.0", "outline.entropy_share is 0.0, expected above 0"),
+        ("[outline.draw]\nside_px = 96", "outline.draw.side_px is 96, expected 64: the field it is used with"),
         ("[detection]\nkind = 'efficientnet-lite0'", "detection.kind is 'efficientnet-lite0', expected one of vgg"),
         ("[malignancy]\nkind = 'alexnet'", "malignancy.kind is 'alexnet'"),
         ("[malignancy]\ninit = 'lidc'", "malignancy.init is 'lidc', expected one of random, imagenet"),

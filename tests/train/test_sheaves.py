@@ -27,7 +27,8 @@ def cases(tmp_path: Path) -> Cases:
         "spacing_mm": 0.7,
         "chance": 0.5,
         "malignancy": 0.03,
-        "slices": list(range(4, 15)),
+        "slices": list(range(2, 17)),
+        "shown": [4 <= z < 15 for z in range(2, 17)],
         "centre_zyx": [9.0, 20.0, 12.0],
         "diameter_mm": 3.0,
         "ratings": [{"malignancy": 1, "texture": 5, "calcification": 6}, {"texture": 4, "calcification": 3}],
@@ -54,7 +55,9 @@ def test_slices_lie_in_the_middle_of_the_nodule(cases: Cases) -> None:
 
 
 def replace_slices(cases: Cases, slices: list[int]) -> Cases:
-    return replace(cases, nodules=tuple({**nodule, "slices": slices} for nodule in cases.nodules))
+    return replace(
+        cases, nodules=tuple({**nodule, "slices": slices, "shown": [True] * len(slices)} for nodule in cases.nodules)
+    )
 
 
 def test_targets_are_what_readers_said(cases: Cases) -> None:

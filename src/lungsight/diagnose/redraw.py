@@ -1,7 +1,8 @@
 """The masks of `segments`: each nodule outlined again by the U-Net's second stage, which learned how far nodules reach.
 
-The first stage, which finds them, marks more than is nodule, and is not asked for the edge. A few slices round each
-nodule cost little beside the whole CT.
+The first stage, which finds them, marks more than is nodule, and is not asked for the edge. The second is shown one
+place: it has learned that the nodule lies in the middle of what it sees, so that place and size of its field are the
+same in training and in use. A few slices round each nodule cost little beside the whole CT.
 """
 
 from __future__ import annotations
@@ -9,20 +10,30 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
 
-from lungsight.config import SegmentsConfig
 from lungsight.ct.volume import CTVolume
-from lungsight.detect.candidates import MASK_SCORE, diameter_of, find_candidates_near
+from lungsight.detect.candidates import diameter_of
 from lungsight.detect.segment import SliceNetwork
-from lungsight.findings import Nodule
+from lungsight.detect.working import PIXEL_MM, normalise_hu, sample_slice
+from lungsight.findings import Nodule, Region
 
-__all__ = ["redraw"]
+__all__ = ["FIELD_PX", "OUTLINE_SCORE", "outline_scores", "redraw", "slices_beyond"]
 
-AROUND_MM = (5.0, 24.0, 24.0)
-"""Slices, rows and columns round a nodule that the network sees: about as much as it was trained on."""
+FIELD_PX = 64
+"""Side of the field: working pixels, 45 mm."""
+OUTLINE_SCORE = 0.45
+"""A pixel is nodule from this score, which is the share of readers who would enclose it. Where half of them do, it is
+counted as nodule too, so this is a little under one half."""
+BEYOND_MM = 5.0
+"""So far above and below the given mask is looked for more of the nodule."""
+MARGIN_MM = 6.0
+"""What is seen at least round the given mask: a wider one is shown in larger pixels."""
+_ROUNDING = 1e-6
 
 
-def redraw(nodule: Nodule, ct: CTVolume, network: SliceNetwork, config: SegmentsConfig) -> Nodule:
+def redraw(nodule: Nodule, ct: CTVolume, network: SliceNetwork) -> Nodule:
     """A nodule with its mask outlined again.
 
     Parameters
@@ -33,8 +44,6 @@ def redraw(nodule: Nodule, ct: CTVolume, network: SliceNetwork, config: Segments
         The upright CT it was found in.
     network
         The U-Net's second stage.
-    config
-        The distances of the two mergings.
 
     Returns
     -------
@@ -44,13 +53,85 @@ def redraw(nodule: Nodule, ct: CTVolume, network: SliceNetwork, config: Segments
     """
     if nodule.mask is None:
         return nodule
-    around = np.divide(AROUND_MM, ct.spacing_zyx_mm)
-    low, high = np.subtract(nodule.mask.start_zyx, around), np.subtract(nodule.mask.stop_zyx, 1) + around
-    sure = replace(config, pixel_score=MASK_SCORE)
-    pieces = [candidate.region for candidate in find_candidates_near(ct, low, high, network, sure)]
-    shared = [piece.shared_voxels(nodule.mask) for piece in pieces]
-    if not any(shared):
+    mask = _outlined(nodule.mask, ct, network)
+    if mask is None:
         return nodule
-    mask = pieces[int(np.argmax(shared))]
     candidate = replace(nodule.candidate, region=mask, roi_diameter_mm=diameter_of(mask, ct))
     return replace(nodule, candidate=candidate, mask=mask)
+
+
+def slices_beyond(slice_mm: float) -> int:
+    """How many slices next to each end of a nodule are looked at; one at least.
+
+    Examples
+    --------
+    >>> slices_beyond(1.25), slices_beyond(3.0), slices_beyond(8.0)
+    (4, 2, 1)
+    """
+    return int(np.ceil(BEYOND_MM / slice_mm))
+
+
+def _outlined(given: Region, ct: CTVolume, network: SliceNetwork) -> Region | None:
+    """The piece that shares most voxels with a given mask."""
+    slice_mm, *spacing_mm = ct.spacing_zyx_mm
+    beyond = slices_beyond(slice_mm)
+    first, end = max(0, given.start_zyx[0] - beyond), min(len(ct.hu), given.stop_zyx[0] + beyond)
+    centre_yx = np.argwhere(given.mask)[:, 1:].mean(0) + given.start_zyx[1:]
+    widest_mm = max(size * mm for size, mm in zip(given.mask.shape[1:], spacing_mm, strict=True))
+    pixel_mm = max(PIXEL_MM, (widest_mm + 2 * MARGIN_MM) / FIELD_PX)
+    scores = outline_scores(ct.hu[first:end], centre_yx, (spacing_mm[0], spacing_mm[1]), network, pixel_mm)
+    labelled, _ = ndimage.label(scores >= OUTLINE_SCORE, np.ones((3, 3, 3)))
+    there = labelled[given.start_zyx[0] - first :][: len(given.mask), *given.box[1:]]
+    shared = np.bincount(there[given.mask])[1:]
+    if not shared.any():
+        return None
+    number = int(np.argmax(shared)) + 1
+    box = ndimage.find_objects(labelled)[number - 1]
+    z, y, x = (part.start for part in box)
+    return Region((z + first, y, x), labelled[box] == number)
+
+
+def outline_scores(
+    hu: NDArray[np.int16] | NDArray[np.float32],
+    centre_yx: NDArray[np.float64],
+    spacing_mm: tuple[float, float],
+    network: SliceNetwork,
+    pixel_mm: float = PIXEL_MM,
+) -> NDArray[np.float32]:
+    """How surely each pixel is of the nodule that lies round a centre.
+
+    Parameters
+    ----------
+    hu
+        Shape ``(n, rows, columns)``: axial slices.
+    centre_yx
+        Shape ``(2,)``: the nodule's row and column, fractional.
+    spacing_mm
+        Of rows and columns.
+    network
+        The U-Net's second stage.
+    pixel_mm
+        Of the field that it sees.
+
+    Returns
+    -------
+    ndarray
+        Shape ``(n, rows, columns)``, 0 to 1, on the slices' own pixels: the mean over mirror images. 0 beyond the
+        field.
+    """
+    line = (np.arange(FIELD_PX) - (FIELD_PX - 1) / 2) * pixel_mm
+    rows, columns = (at + line / mm for at, mm in zip(centre_yx, spacing_mm, strict=True))
+    field = np.stack([sample_slice(normalise_hu(plane), rows, columns) for plane in hu])[:, None]
+    flips: tuple[tuple[int, ...], ...] = ((), (2,), (3,), (2, 3))
+    seen = np.mean([np.flip(network(np.ascontiguousarray(np.flip(field, axes))), axes) for axes in flips], 0)
+    scores = np.zeros(hu.shape, np.float32)
+    inside, places = zip(*(_inside(at, hu.shape[axis]) for axis, at in ((1, rows), (2, columns))), strict=True)
+    scores[:, *inside] = [sample_slice(np.asarray(each[0], np.float32), *places) for each in seen]
+    return scores
+
+
+def _inside(places: NDArray[np.float64], size: int) -> tuple[slice, NDArray[np.float64]]:
+    """Which pixels of a line of `size` lie between evenly spaced places, and where, in numbers of these."""
+    first, last = places[0] - _ROUNDING, places[-1] + _ROUNDING
+    part = slice(max(0, int(np.ceil(first))), min(size, int(np.floor(last)) + 1))
+    return part, (np.arange(part.start, part.stop) - places[0]) / (places[1] - places[0])

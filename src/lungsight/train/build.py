@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from lungsight.config import LungsConfig
 from lungsight.detect.lungs import segment_lungs
 from lungsight.detect.working import PIXEL_MM, PIXEL_TOLERANCE
+from lungsight.diagnose.redraw import slices_beyond
 from lungsight.errors import InputError
 from lungsight.train.arrays import ArrayWriter
 from lungsight.train.cases import TILE_PX, make_tile
@@ -31,7 +32,7 @@ __all__ = ["DEMO_PATIENT", "CaseSettings", "build_cases", "fingerprint"]
 
 DEMO_PATIENT = "LIDC-IDRI-0001"
 """No network is trained on the patient of the demo."""
-_FORMAT = 2
+_FORMAT = 3
 
 
 class CaseSettings(Protocol):
@@ -105,14 +106,14 @@ def build_cases(
             spacing_mm = _spacing(made, patient, settings)
             listed.append(_write_ct(made, staged / "ct" / f"{number:04}", patient.patient_id, spacing_mm))
             for nodule in made.nodules:
-                shown = []
-                for hu, mask, z, place in _tiles(made, nodule):
+                kept = []
+                for hu, mask, *told in _tiles(made, nodule):
                     tiles.append(hu)
                     marks.append(mask)
-                    shown.append((z, place))
+                    kept.append(told)
                 values = {"patient_id": patient.patient_id, "ct": number, "spacing_mm": spacing_mm[0]}
-                slices, places = [z for z, _ in shown], [place for _, place in shown]
-                nodules.append({**values, **_described(made, nodule), "slices": slices, "places": places})
+                of_tiles = dict(zip(("slices", "places", "shown"), zip(*kept, strict=True), strict=True))
+                nodules.append({**values, **_described(made, nodule), **of_tiles})
             if not listed[-1]["windows"]:
                 warnings.append(f"{patient.patient_id}: no lung was found in the CT, so no window is drawn from it.")
             progress((number + 1) / len(outlined))
@@ -221,14 +222,20 @@ def _described(made: UprightMarks, nodule: KnownNodule) -> dict[str, Any]:
 
 def _tiles(
     made: UprightMarks, nodule: KnownNodule
-) -> Iterator[tuple[NDArray[np.int16], NDArray[np.uint8], int, tuple[int, int]]]:
-    """One tile for each slice of a nodule, round its centroid there; with the slice, and the tile's middle in it."""
-    for z in np.flatnonzero((made.labels == nodule.label).any((1, 2))).tolist():
+) -> Iterator[tuple[NDArray[np.int16], NDArray[np.uint8], int, tuple[int, int], bool]]:
+    """One tile for each slice of a nodule and for those next to its ends, round its centroid there or in the nearest
+    slice that shows it; with the slice, the tile's middle in it, and whether it shows the nodule.
+    """
+    slices = np.flatnonzero((made.labels == nodule.label).any((1, 2)))
+    beyond = slices_beyond(made.ct.spacing_zyx_mm[0])
+    for z in range(max(0, slices[0] - beyond), min(len(made.labels), slices[-1] + 1 + beyond)):
+        nearest = slices[np.abs(slices - z).argmin()]
+        y, x = np.argwhere(made.labels[nearest] == nodule.label).mean(0).tolist()
         mask = made.labels[z] == nodule.label
-        y, x = np.argwhere(mask).mean(0).tolist()
         marks = mask.astype(np.uint8) + 2 * (made.others(z, nodule.label) & ~mask)
         hu = np.rint(make_tile(made.ct.hu[z], (y, x))).clip(-32768, 32767)
-        yield hu.astype(np.int16), make_tile(marks, (y, x)).astype(np.uint8), z, (round(y), round(x))
+        place = round(y), round(x)
+        yield hu.astype(np.int16), make_tile(marks, (y, x)).astype(np.uint8), z, place, bool(mask.any())
 
 
 def _mask_paths(patient: PatientTruth) -> tuple[Path | None, ...]:

@@ -126,7 +126,7 @@ class Motion:
     Attributes
     ----------
     zoom, angle, mirror
-        Shape ``(n,)``: zoom-in from 1, rotation in radians, -1 where left and right are exchanged, else 1.
+        Shape ``(n,)``: zoom-in, rotation in radians, -1 where left and right are exchanged, else 1.
     shift
         Shape ``(n, 2)``: rows and columns by which the tile's middle lies off the patch's.
     bend
@@ -147,7 +147,8 @@ class Motion:
     @classmethod
     def draw(cls, n: int, augment: AugmentConfig, generator: torch.Generator) -> Motion:
         """A random one for each tile."""
-        zoom = 1 + (augment.zoom - 1) * torch.rand(n, generator=generator)
+        least = 1 / augment.zoom_out
+        zoom = least + (augment.zoom - least) * torch.rand(n, generator=generator)
         angles = torch.tensor([sign * a for a in augment.angles_deg for sign in (-1, 1)])
         angle = angles[torch.randint(len(angles), (n,), generator=generator)] * (math.pi / 180)
         mirror = 1 - 2 * (torch.rand(n, generator=generator) < augment.flip).float()

@@ -61,8 +61,8 @@ class AugmentConfig:
         Greatest distance of the nodule from the patch's centre, each axis.
     angles_deg
         Rotations, one is drawn with either sign (the paper: 30 and 45).
-    zoom
-        Greatest zoom-in; drawn between 1 and this.
+    zoom, zoom_out
+        Greatest zoom-in, and how many times smaller at most, both 1 or more; drawn evenly between the two.
     flip
         Chance of a horizontal flip.
     blur
@@ -78,6 +78,7 @@ class AugmentConfig:
     shift_px: float = 16.0
     angles_deg: tuple[float, ...] = (0.0, 0.0, 30.0, 45.0)
     zoom: float = 1.12
+    zoom_out: float = 1.0
     flip: float = 0.5
     blur: float = 0.2
     noise_hu: float = 40.0
@@ -87,7 +88,7 @@ class AugmentConfig:
     def __post_init__(self) -> None:
         _check_shares(self, "flip", "blur")
         _check_least(self, 0, "shift_px", "noise_hu", "shift_hu", "bend_px")
-        _check_least(self, 1, "zoom")
+        _check_least(self, 1, "zoom", "zoom_out")
         if not self.angles_deg:
             raise ValueError("angles_deg is empty, expected one angle or more (0 for none)")
 

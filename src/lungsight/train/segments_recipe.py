@@ -9,6 +9,7 @@ import dataclasses
 from dataclasses import dataclass, field
 
 from lungsight.config import SegmentsConfig
+from lungsight.diagnose.redraw import FIELD_PX
 from lungsight.train.cut_draw import CUT_AUGMENT
 from lungsight.train.nodule_networks import KINDS, PRETRAINED_KINDS
 from lungsight.train.recipe import AugmentConfig, FitConfig, MiningConfig
@@ -85,7 +86,8 @@ class UNetRecipe:
 
 @dataclass(frozen=True, slots=True)
 class OutlineRecipe:
-    """The U-Net's second stage, which learns how far they reach: nodules that all is sure of, less changed.
+    """The U-Net's second stage, which learns how far they reach: nodules that all is sure of, in the middle of what it
+    sees, as in use (:mod:`lungsight.diagnose.redraw`), and the slices next to their ends.
 
     Attributes
     ----------
@@ -96,25 +98,21 @@ class OutlineRecipe:
     """
 
     draw: SliceDraw = field(
-        default_factory=lambda: SliceDraw(
-            nodules=28,
-            lungs=8,
-            least_sure=1.0,
-            thick=0.1,
-            mining=dataclasses.replace(_UNET_MINING, first=50, rounds=3),
-        )
+        default_factory=lambda: SliceDraw(side_px=FIELD_PX, nodules=32, lungs=0, least_sure=1.0, thick=0.1)
     )
     augment: AugmentConfig = field(
         default_factory=lambda: dataclasses.replace(
-            _UNET_AUGMENT, shift_px=20.0, zoom=1.1, noise_hu=20.0, shift_hu=8.0, bend_px=1.0
+            _UNET_AUGMENT, shift_px=4.0, zoom=1.12, zoom_out=1.12, noise_hu=20.0, shift_hu=8.0, bend_px=2.0
         )
     )
-    fit: FitConfig = field(default_factory=lambda: dataclasses.replace(_UNET_FIT, batches=1200))
+    fit: FitConfig = field(default_factory=lambda: _UNET_FIT)
     entropy_share: float = 5.0
 
     def __post_init__(self) -> None:
         if self.entropy_share <= 0:
             raise ValueError(f"entropy_share is {self.entropy_share}, expected above 0")
+        if self.draw.side_px != FIELD_PX:
+            raise ValueError(f"draw.side_px is {self.draw.side_px}, expected {FIELD_PX}: the field it is used with")
 
 
 @dataclass(frozen=True, slots=True)

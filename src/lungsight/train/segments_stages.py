@@ -24,7 +24,7 @@ from lungsight.train.pretrained import EfficientNetLite0, load_installed
 from lungsight.train.run_folder import save_weights
 from lungsight.train.segments_recipe import DetectionRecipe, MalignancyRecipe, OutlineRecipe, SegmentsRecipe, UNetRecipe
 from lungsight.train.sheaves import OUTPUTS, sheaf_cases
-from lungsight.train.slice_draw import SliceDrawer
+from lungsight.train.slice_draw import SliceDraw, SliceDrawer
 from lungsight.train.store import Cases
 from lungsight.train.unet import UNet
 
@@ -90,7 +90,8 @@ class Stages:
 
     def _fit_unet(self, stage: int, network: UNet, recipe: UNetRecipe | OutlineRecipe) -> UNet:
         seed = (self.recipe.seed, stage)
-        nodules, lungs = self.cases.nodules_of(self.learned), self.cases.lungs_of(self.learned)
+        nodules = self.cases.nodules_of(self.learned, ends=isinstance(recipe, OutlineRecipe))
+        lungs = self.cases.lungs_of(self.learned)
         drawer = SliceDrawer(nodules, lungs, recipe.draw, recipe.augment, seed)
         folder = self.folder / NETWORKS[stage]
         network = fit(
@@ -100,14 +101,13 @@ class Stages:
             folder,
             self.journal.stage(stage),
             keep={"drawer": drawer.lungs},
-            validation=self._outlines_aside(seed),
+            validation=self._outlines_aside(recipe.draw, seed),
         )
         save_weights(network, folder)
         return network
 
-    def _outlines_aside(self, seed: tuple[int, ...]) -> Callable[[], Iterable[Batch]]:
+    def _outlines_aside(self, draw: SliceDraw, seed: tuple[int, ...]) -> Callable[[], Iterable[Batch]]:
         """Slices of the nodules of patients kept aside, the same each time, as they are; none if there is no nodule."""
-        draw = self.recipe.unet.draw
         nodules = self.cases.nodules_of(self.aside)
         if not nodules.chance.any():
             return tuple

@@ -83,7 +83,8 @@ def sheaf_cases(cases: Cases, draw: SheafDraw, patient_ids: frozenset[str]) -> C
         cuts = []
         for number in numbers:
             nodule = cases.nodules[number]
-            first, last = nodule["slices"][0], nodule["slices"][-1]
+            shown = [z for z, there in zip(nodule["slices"], nodule["shown"], strict=True) if there]
+            first, last = shown[0], shown[-1]
             places = (first + draw_heights(rng, draw.slices) * (last - first) + 0.5).astype(np.intp)
             reach = int(rng.random() < draw.thick)
             slices = [range(max(first, z - reach), min(last, z + reach) + 1) for z in places.tolist()]

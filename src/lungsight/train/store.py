@@ -44,8 +44,8 @@ class Cases:
         One entry a CT: ``patient_id``, ``spacing_mm``, ``slice_mm``, ``counts`` of windows.
     nodules
         One entry a nodule: ``patient_id``, ``ct`` (the number of its CT), ``sure``, ``malignancy``, ``chance``,
-        ``slices`` that show it and ``places`` (rows and columns of its tiles' middles), ``centre_zyx``,
-        ``diameter_mm``, ``ratings`` (a mapping for each reader).
+        ``slices``, ``places`` (rows and columns of the middles) and ``shown`` (whether it shows the nodule) of its
+        tiles, ``centre_zyx``, ``diameter_mm``, ``ratings`` (a mapping for each reader).
     warnings
         What was left out, a sentence each.
     """
@@ -60,26 +60,30 @@ class Cases:
         """Of each CT."""
         return tuple(patient["patient_id"] for patient in self.patients)
 
-    def nodules_of(self, patient_ids: frozenset[str]) -> NoduleCases:
-        """The tiles of these patients' nodules; others keep their numbers and are never drawn."""
+    def nodules_of(self, patient_ids: frozenset[str], *, ends: bool = False) -> NoduleCases:
+        """The tiles of these patients' nodules; others keep their numbers and are never drawn.
+
+        With `ends` also those of the slices next to a nodule that do not show it.
+        """
+        kept = np.flatnonzero([shown or ends for nodule in self.nodules for shown in nodule["shown"]])
         tiles = np.load(self.folder / "tiles.npy", mmap_mode="r")
         marks = np.load(self.folder / "marks.npy", mmap_mode="r")
 
         def read(k: NDArray[np.intp]) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]]:
-            found = np.asarray(marks[k])
-            return np.asarray(tiles[k]).astype(np.float32), (found & 1) > 0, (found & 2) > 0
+            found = np.asarray(marks[kept[k]])
+            return np.asarray(tiles[kept[k]]).astype(np.float32), (found & 1) > 0, (found & 2) > 0
 
         counts = [len(nodule["slices"]) for nodule in self.nodules]
         z_mm = [z * self.patients[n["ct"]]["slice_mm"] for n in self.nodules for z in n["slices"]]
         places = [place for nodule in self.nodules for place in nodule["places"]]
         return NoduleCases(
             read=read,
-            spacing_mm=np.repeat([n["spacing_mm"] for n in self.nodules], counts).astype(np.float32),
-            nodule=np.repeat(np.arange(len(counts)), counts),
+            spacing_mm=np.repeat([n["spacing_mm"] for n in self.nodules], counts)[kept].astype(np.float32),
+            nodule=np.repeat(np.arange(len(counts)), counts)[kept],
             target=np.array([(n["sure"], n["malignancy"]) for n in self.nodules], np.float32).reshape(-1, 2),
             chance=np.array([n["chance"] * (n["patient_id"] in patient_ids) for n in self.nodules], np.float64),
-            z_mm=np.array(z_mm, np.float64),
-            at_px=np.array(places, np.intp).reshape(-1, 2),
+            z_mm=np.array(z_mm, np.float64)[kept],
+            at_px=np.array(places, np.intp).reshape(-1, 2)[kept],
         )
 
     def lungs_of(self, patient_ids: frozenset[str]) -> Sequence[LungCase]:
