@@ -123,10 +123,22 @@ def test_scores_are_the_mean_over_mirror_images_on_the_slices_own_pixels() -> No
 
 def test_from_which_score_on_it_is_nodule() -> None:
     ct = ct_with(LARGE)
-    given = nodule_of(ct, np.s_[9:11, 85:90, 100:110])
+    given = nodule_of(ct, np.s_[9:11, 85:91, 100:110])
+    assert given.mask is not None
     enough = np.float32(OUTLINE_SCORE + 0.01)
-    assert box_of(redraw(given, ct, lambda field: (field > 0.5) * enough).mask)[0] == LARGE[0]
+    assert box_of(redraw(given, ct, lambda field: (field > 0.5) * enough).mask) == (given.mask.box[0], *LARGE[1:])
     assert redraw(given, ct, lambda field: (field > 0.5) * (enough - np.float32(0.02))) is given
+
+
+def test_beyond_the_given_mask_it_ends_where_the_network_is_unsure() -> None:
+    ct = ct_with((slice(5, 16), *LARGE[1:]))
+    given = nodule_of(ct, np.s_[9:11, 85:91, 100:110])
+    # Slices 7 and 8, of which the nearer is unsure; the two given ones, unsure as well; 11 and 12.
+    sure = np.array([0.9, 0.7, 0.5, 0.5, 0.8, 0.7], np.float32)[:, None, None, None]
+    drawn = redraw(given, ct, lambda field: marks_bright(field) * sure)
+    assert box_of(drawn.mask) == (slice(9, 12), *LARGE[1:])
+    both = redraw(given, ct, lambda field: marks_bright(field) * np.maximum(sure, np.float32(0.8)))
+    assert box_of(both.mask) == (slice(7, 13), *LARGE[1:])
 
 
 def test_where_the_network_sees_nothing_the_mask_stays() -> None:

@@ -28,6 +28,9 @@ OUTLINE_SCORE = 0.45
 counted as nodule too, so this is a little under one half."""
 BEYOND_MM = 5.0
 """So far above and below the given mask is looked for more of the nodule."""
+BEYOND_SCORE = 0.75
+"""What is marked in a slice there has at least this score on the average, or the nodule ends before it: next to
+its ends the network is unsure, and often marks a vessel that goes on."""
 MARGIN_MM = 6.0
 """What is seen at least round the given mask: a wider one is shown in larger pixels."""
 _ROUNDING = 1e-6
@@ -80,8 +83,12 @@ def _outlined(given: Region, ct: CTVolume, network: SliceNetwork) -> Region | No
     widest_mm = max(size * mm for size, mm in zip(given.mask.shape[1:], spacing_mm, strict=True))
     pixel_mm = max(PIXEL_MM, (widest_mm + 2 * MARGIN_MM) / FIELD_PX)
     scores = outline_scores(ct.hu[first:end], centre_yx, (spacing_mm[0], spacing_mm[1]), network, pixel_mm)
-    labelled, _ = ndimage.label(scores >= OUTLINE_SCORE, np.ones((3, 3, 3)))
-    there = labelled[given.start_zyx[0] - first :][: len(given.mask), *given.box[1:]]
+    marked = scores >= OUTLINE_SCORE
+    low = given.start_zyx[0] - first
+    for outwards in (range(low - 1, -1, -1), range(low + len(given.mask), len(marked))):
+        _end(marked, scores, outwards)
+    labelled, _ = ndimage.label(marked, np.ones((3, 3, 3)))
+    there = labelled[low : low + len(given.mask), *given.box[1:]]
     shared = np.bincount(there[given.mask])[1:]
     if not shared.any():
         return None
@@ -89,6 +96,14 @@ def _outlined(given: Region, ct: CTVolume, network: SliceNetwork) -> Region | No
     box = ndimage.find_objects(labelled)[number - 1]
     z, y, x = (part.start for part in box)
     return Region((z + first, y, x), labelled[box] == number)
+
+
+def _end(marked: NDArray[np.bool_], scores: NDArray[np.float32], outwards: range) -> None:
+    """Unmark the slices, in this order, from the first on that is not marked or not surely enough."""
+    for number, z in enumerate(outwards):
+        if not marked[z].any() or scores[z][marked[z]].mean() < BEYOND_SCORE:
+            marked[list(outwards[number:])] = False
+            return
 
 
 def outline_scores(
