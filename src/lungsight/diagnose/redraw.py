@@ -85,8 +85,9 @@ def _outlined(given: Region, ct: CTVolume, network: SliceNetwork) -> Region | No
     scores = outline_scores(ct.hu[first:end], centre_yx, (spacing_mm[0], spacing_mm[1]), network, pixel_mm)
     marked = scores >= OUTLINE_SCORE
     low = given.start_zyx[0] - first
-    for outwards in (range(low - 1, -1, -1), range(low + len(given.mask), len(marked))):
-        _end(marked, scores, outwards)
+    for z in (*range(low), *range(low + len(given.mask), len(marked))):
+        if marked[z].any() and scores[z][marked[z]].mean() < BEYOND_SCORE:
+            marked[z] = False  # and what lies beyond hangs together with the nodule no more
     labelled, _ = ndimage.label(marked, np.ones((3, 3, 3)))
     there = labelled[low : low + len(given.mask), *given.box[1:]]
     shared = np.bincount(there[given.mask])[1:]
@@ -96,14 +97,6 @@ def _outlined(given: Region, ct: CTVolume, network: SliceNetwork) -> Region | No
     box = ndimage.find_objects(labelled)[number - 1]
     z, y, x = (part.start for part in box)
     return Region((z + first, y, x), labelled[box] == number)
-
-
-def _end(marked: NDArray[np.bool_], scores: NDArray[np.float32], outwards: range) -> None:
-    """Unmark the slices, in this order, from the first on that is not marked or not surely enough."""
-    for number, z in enumerate(outwards):
-        if not marked[z].any() or scores[z][marked[z]].mean() < BEYOND_SCORE:
-            marked[list(outwards[number:])] = False
-            return
 
 
 def outline_scores(
