@@ -26,12 +26,11 @@ from recipes.segments.networks import load_nodule_network, load_unet
 from recipes.segments.sheaves import sheaf_hu, tiles_of
 from recipes.windows.collection import FOLDS, Crops, fold_table, load_crops
 from recipes.windows.evaluate import BOOTSTRAP, Floats, crop_scores, load_run, nodule_figures, rounded, scaled_by_fold
-from scipy import ndimage
 from sklearn.linear_model import LogisticRegression
 
 from lungsight.diagnose.classify import LEAST_MM
 from lungsight.diagnose.points import judge_slices
-from lungsight.diagnose.redraw import OUTLINE_SCORE, outline_scores
+from lungsight.diagnose.redraw import OUTLINE_SCORE, outline_scores, piece_at
 from lungsight.diagnose.scaling import logit_of
 from lungsight.evaluate.intervals import bootstrap_cases
 from lungsight.train.cases import TILE_PX
@@ -86,26 +85,19 @@ def outlines(network: UNet, crops: Crops, numbers: NDArray[np.intp]) -> tuple[Fl
             found: NDArray[np.float32] = network(torch.from_numpy(field)).sigmoid().numpy()
         return found
 
+    rows, columns = np.ogrid[:TILE_PX, :TILE_PX]
+    from_middle_px = np.hypot(rows - MIDDLE[0], columns - MIDDLE[1])
     tiles, sums, diameter_mm = tiles_of(crops), np.zeros((len(numbers), 3)), np.zeros(len(numbers))
     for row, number in enumerate(numbers):
         k = tiles[number]
         mm = float(crops.spacing_mm[k[0]])
         marked = outline_scores(crops.hu(k), MIDDLE, (mm, mm), scores) >= OUTLINE_SCORE
-        outlined, truth = _middle_piece(marked, mm), crops.outline[k]
+        near = np.broadcast_to(from_middle_px * mm <= NEAR_MM, marked.shape)
+        outlined, truth = piece_at(marked, near), crops.outline[k]
         known = ~crops.other[k] | truth
         sums[row] = [(each & known).sum() for each in (outlined & truth, outlined, truth)]
         diameter_mm[row] = 2 * np.sqrt(outlined.sum((1, 2)).max() / np.pi) * mm
     return sums, diameter_mm
-
-
-def _middle_piece(marked: NDArray[np.bool_], spacing_mm: float) -> NDArray[np.bool_]:
-    """The piece that has most near the middle of the crops, where the nodule is; nothing if there is none."""
-    pieces, _ = ndimage.label(marked, np.ones((3, 3, 3)))
-    rows, columns = np.ogrid[: marked.shape[1], : marked.shape[2]]
-    near = np.hypot(rows - MIDDLE[0], columns - MIDDLE[1]) * spacing_mm <= NEAR_MM
-    shared = np.bincount(pieces[:, near].ravel(), minlength=2)[1:]
-    found: NDArray[np.bool_] = marked & (pieces == int(np.argmax(shared)) + 1) & bool(shared.any())
-    return found
 
 
 @dataclass(frozen=True, slots=True, eq=False)

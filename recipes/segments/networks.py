@@ -6,13 +6,12 @@ import argparse
 import json
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from recipes.segments.sheaves import OUTPUTS
 
 from lungsight.detect.segment import SliceNetwork
 from lungsight.diagnose.cuts import BLOCK_SLICES
+from lungsight.train import segments_stages
 from lungsight.train.export import write_networks
 from lungsight.train.export_segments import export_nodule_network, export_unet
 from lungsight.train.nodule_networks import NoduleNetwork
@@ -38,15 +37,7 @@ def load_nodule_network(fold: Path, task: str, kind: str) -> NoduleNetwork:
 
 def slice_network(fold: Path) -> SliceNetwork:
     """The U-Net of a fold that finds candidates: fields in, scores out."""
-    network = load_unet(fold, "unet").to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-    def scores(field: NDArray[np.float32]) -> NDArray[np.float32]:
-        tensor = torch.from_numpy(field).contiguous(memory_format=torch.channels_last)
-        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
-            found: NDArray[np.float32] = network(tensor).float().sigmoid().numpy()
-        return found
-
-    return scores
+    return segments_stages.slice_network(load_unet(fold, "unet"))
 
 
 def export_fold(fold: Path, card: dict[str, object], out: Path | None = None, kind: str = "resnet") -> None:

@@ -26,7 +26,7 @@ from lungsight.train.cases import make_tile
 from lungsight.train.donors import Donor, read_vois
 from lungsight.train.virtual import Canvas, Kind, VirtualPatient
 
-__all__ = ["Shown", "VirtualNodules", "load_virtual", "nodules_of"]
+__all__ = ["VirtualNodules", "load_virtual", "nodules_of"]
 
 ROUNDS = {None: 4, 5.0: 8}
 """Virtual patients of each host, by slice thickness in mm; None is the host's own."""
@@ -67,21 +67,8 @@ class VirtualNodules:
     spacing_mm: NDArray[np.float32]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Shown:
-    """One nodule: its number among the VOIs, and of :class:`VirtualNodules` what is of its tiles."""
-
-    nodule: tuple[str, str]
-    spacing_mm: float
-    hu: NDArray[np.int16]
-    outline: NDArray[np.uint8]
-    other: NDArray[np.uint8]
-    z_mm: NDArray[np.float64]
-    shown: NDArray[np.bool_]
-
-
-def nodules_of(patient: VirtualPatient) -> Iterator[Shown]:
-    """Each nodule that was set in."""
+def nodules_of(patient: VirtualPatient) -> Iterator[VirtualNodules]:
+    """Each nodule that was set in, by itself."""
     pieces, _ = ndimage.label(patient.mask, _TOUCHING)
     for insertion in patient.insertions:
         if insertion.kind is not Kind.NODULE:
@@ -93,12 +80,12 @@ def nodules_of(patient: VirtualPatient) -> Iterator[Shown]:
         if not near.any():
             continue
         own = pieces == np.bincount(near[near > 0]).argmax()
-        yield _shown(patient, (insertion.patient_id, insertion.nodule_id), own, (centre[1], centre[2]))
+        yield _nodule(patient, (insertion.patient_id, insertion.nodule_id), own, (centre[1], centre[2]))
 
 
-def _shown(
+def _nodule(
     patient: VirtualPatient, nodule: tuple[str, str], own: NDArray[np.bool_], centre_yx: tuple[float, float]
-) -> Shown:
+) -> VirtualNodules:
     slice_mm, row_mm, _ = patient.ct.spacing_zyx_mm
     inside, beyond = np.flatnonzero(own.any((1, 2))), slices_beyond(slice_mm)
     z = np.arange(max(0, inside[0] - beyond), min(len(own), inside[-1] + 1 + beyond))
@@ -106,15 +93,22 @@ def _shown(
     hu, outline, other = (
         np.stack([make_tile(plane, centre_yx) for plane in planes]) for planes in (patient.ct.hu[z], own[z], others)
     )
-    packed = np.packbits(outline, -1), np.packbits(other, -1)
-    shown = (z >= inside[0]) & (z <= inside[-1])
-    return Shown(nodule, row_mm, hu.astype(np.int16), *packed, z * slice_mm, shown)
+    return VirtualNodules(
+        hu=hu.astype(np.int16),
+        outline=np.packbits(outline, -1),
+        other=np.packbits(other, -1),
+        of=np.zeros(len(z), np.intp),
+        z_mm=z * slice_mm,
+        shown=(z >= inside[0]) & (z <= inside[-1]),
+        nodule=np.array([nodule]),
+        spacing_mm=np.array([row_mm], np.float32),
+    )
 
 
 def make(hosts: Sequence[Host], givers: Sequence[Donor], file: Path) -> int:
     """All of a fold, into a file; how many."""
     rng = np.random.default_rng((FOLD_SEED, 21))
-    found: list[Shown] = []
+    found: list[VirtualNodules] = []
     for host in hosts:
         for thickness_mm, rounds in ROUNDS.items():
             for _ in range(rounds):
@@ -122,18 +116,12 @@ def make(hosts: Sequence[Host], givers: Sequence[Donor], file: Path) -> int:
                 for k in rng.choice(len(givers), NODULES_A_ROUND, replace=False):
                     canvas.set_nodule(rng, givers[k])
                 found += nodules_of(canvas.patient(1, 0))
-    tiles: dict[str, Any] = {
-        name: np.concatenate([getattr(each, name) for each in found])
-        for name in ("hu", "outline", "other", "z_mm", "shown")
+    joined: dict[str, Any] = {
+        field.name: np.concatenate([getattr(each, field.name) for each in found]) for field in fields(VirtualNodules)
     }
+    joined["of"] = np.repeat(np.arange(len(found)), [len(each.hu) for each in found])
     temporary = file.with_suffix(".part.npz")
-    np.savez(
-        temporary,
-        **tiles,
-        of=np.repeat(np.arange(len(found)), [len(each.hu) for each in found]),
-        nodule=np.array([each.nodule for each in found]),
-        spacing_mm=np.array([each.spacing_mm for each in found], np.float32),
-    )
+    np.savez(temporary, **joined)
     temporary.replace(file)
     return len(found)
 

@@ -19,7 +19,7 @@ from lungsight.detect.segment import SliceNetwork
 from lungsight.detect.working import PIXEL_MM, normalise_hu, sample_slice
 from lungsight.findings import Nodule, Region
 
-__all__ = ["FIELD_PX", "OUTLINE_SCORE", "outline_scores", "redraw", "slices_beyond"]
+__all__ = ["FIELD_PX", "OUTLINE_SCORE", "outline_scores", "piece_at", "redraw", "slices_beyond"]
 
 FIELD_PX = 64
 """Side of the field: working pixels, 45 mm."""
@@ -88,15 +88,33 @@ def _outlined(given: Region, ct: CTVolume, network: SliceNetwork) -> Region | No
     for z in (*range(low), *range(low + len(given.mask), len(marked))):
         if marked[z].any() and scores[z][marked[z]].mean() < BEYOND_SCORE:
             marked[z] = False  # and what lies beyond hangs together with the nodule no more
-    labelled, _ = ndimage.label(marked, np.ones((3, 3, 3)))
-    there = labelled[low : low + len(given.mask), *given.box[1:]]
-    shared = np.bincount(there[given.mask])[1:]
-    if not shared.any():
+    place = np.zeros_like(marked)
+    place[low : low + len(given.mask), *given.box[1:]] = given.mask
+    piece = piece_at(marked, place)
+    if not piece.any():
         return None
-    number = int(np.argmax(shared)) + 1
-    box = ndimage.find_objects(labelled)[number - 1]
+    box = ndimage.find_objects(piece.astype(np.uint8))[0]
     z, y, x = (part.start for part in box)
-    return Region((z + first, y, x), labelled[box] == number)
+    return Region((z + first, y, x), piece[box])
+
+
+def piece_at(marked: NDArray[np.bool_], place: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The piece of what is marked that has most voxels at a place; all masks are of one shape, 3D.
+
+    Nothing is True if nothing at the place is marked.
+
+    Examples
+    --------
+    >>> marked = np.array([[[True, True, False, True]]])
+    >>> piece_at(marked, np.array([[[False, True, True, False]]])).tolist()
+    [[[True, True, False, False]]]
+    >>> bool(piece_at(marked, np.array([[[False, False, True, False]]])).any())
+    False
+    """
+    labelled, _ = ndimage.label(marked, np.ones((3, 3, 3)))
+    shared = np.bincount(labelled[place], minlength=2)[1:]
+    piece: NDArray[np.bool_] = labelled == (int(np.argmax(shared)) + 1 if shared.any() else -1)
+    return piece
 
 
 def outline_scores(
