@@ -41,6 +41,7 @@ from lungsight.train.cohort import write_virtual_patients
 from lungsight.train.donors import read_vois
 from lungsight.train.hosts import find_hosts, read_lesions
 from lungsight.train.networks import network_of
+from lungsight.train.precision import computing
 from lungsight.train.recipe import Recipe, WindowDraw
 from lungsight.train.recipes import RECIPES
 from lungsight.train.run import train_windows
@@ -156,7 +157,7 @@ def score(weights: Path, recipe: Recipe, fields: NDArray[np.float32]) -> NDArray
     network = network_of(recipe.network, recipe.padding).eval()
     network.load_state_dict(torch.load(weights, weights_only=True))
     parts = (torch.from_numpy(fields[at : at + BATCH])[:, None] for at in range(0, len(fields), BATCH))
-    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+    with torch.inference_mode(), computing():
         return np.concatenate([network.windows(part)[:, :, 0, 0].float().softmax(1).numpy() for part in parts])
 
 

@@ -162,7 +162,7 @@ def _training(measured: Measured) -> list[str]:
     return [
         "| training | windows per second |",
         "|---|--:|",
-        f"| `lungsight train`, first stage: patches of nine windows, bfloat16 | {ours} |",
+        f"| `lungsight train`, first stage: patches of nine windows, bfloat16 if the processor has it | {ours} |",
         f"| a plain loop: a patch a window, float32 | {plain} |",
         f"| times faster | {_ratio(ours.median / plain.median)} |",
     ]

@@ -1,8 +1,8 @@
 """Windows learned from per second: the package's loop on patches, and a plain PyTorch loop over single windows.
 
 Both draw nodules from tiles of the CT with the same augmentation, learn from the same labels and are timed from batch
-to batch, drawing included. Ours shares a trunk between the nine windows of a patch and computes in bfloat16 (the first
-stage of the recipe `default`); the plain loop sees each window by itself in float32.
+to batch, drawing included. Ours shares a trunk between the nine windows of a patch and computes in bfloat16 if the
+processor has it (the first stage of the recipe `default`); the plain loop sees each window by itself in float32.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from lungsight.errors import CorruptFileError
 from lungsight.train.networks import Learner
+from lungsight.train.precision import computing
 from lungsight.train.recipe import FitConfig
 
 __all__ = ["CHECKPOINT", "Batch", "FitConfig", "Stateful", "Told", "fit"]
@@ -170,7 +171,7 @@ def _loss(network: Learner, batch: Batch, config: FitConfig) -> tuple[Tensor, Te
     field, *known = batch
     if field.ndim == 4:
         field = field.contiguous(memory_format=torch.channels_last)
-    with torch.autocast("cpu", torch.bfloat16, enabled=config.bfloat16):
+    with computing(config.bfloat16):
         return network.losses(field, *known)
 
 

@@ -14,6 +14,7 @@ from lungsight.detect.windows import STEP_PX, WINDOW_PX, field_of_windows, windo
 from lungsight.detect.working import working_pixel_mm, working_slice
 from lungsight.train.cases import TILE_PX, Tiles, make_tile
 from lungsight.train.networks import WindowModule
+from lungsight.train.precision import computing
 from lungsight.train.recipe import MiningConfig
 
 __all__ = [
@@ -84,7 +85,7 @@ def score_slice(network: WindowModule, case: LungCase, z: int) -> tuple[NDArray[
     (i0, j0), (i1, j1) = windows.min(0), windows.max(0) + 1
     field = field_of_windows(working_slice(case.hu[z], case.spacing_mm), slice(i0, i1), slice(j0, j1))
     tensor = torch.from_numpy(field)[None, None].contiguous(memory_format=torch.channels_last)
-    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+    with torch.inference_mode(), computing():
         scores = network.eval().dense(tensor).float().softmax(1)[0].numpy()
     return (1 - scores[0])[touching[i0:i1, j0:j1]], windows
 

@@ -208,7 +208,8 @@ class FitConfig:
         Batches over which the dropout rises from nothing to the network's rates: with all of it from the start, the
         loss takes twice as long to leave that of guessing. 0: all of it from the start.
     bfloat16
-        Compute convolutions and products in bfloat16 (weights stay float32).
+        Compute convolutions and products in bfloat16 (weights stay float32), where the processor has instructions for
+        it; elsewhere it is many times slower than float32, which is taken then.
     tell_every
         Batches between two lines of the log.
     checkpoint_every

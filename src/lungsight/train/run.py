@@ -33,6 +33,7 @@ from lungsight.train.fit import Batch, fit
 from lungsight.train.grid import WindowDrawer
 from lungsight.train.journal import Journal
 from lungsight.train.networks import WindowModule, network_of
+from lungsight.train.precision import has_bfloat16
 from lungsight.train.quantize import calibration_fields, quantize_windows
 from lungsight.train.recipe import PatchDraw, Recipe
 from lungsight.train.recipes import recipe_from_toml, recipe_to_toml
@@ -95,6 +96,8 @@ def train_windows(
     for warning in cases.warnings:
         say(f"warning: {warning}")
     say(f"{len(learned)} patients to learn from, {len(aside)} kept aside")
+    if not has_bfloat16():
+        say("float32 throughout: this processor has no instructions for bfloat16")
     journal = Journal(run, tuple(stage.fit.batches for stage in recipe.stages), say)
     torch.manual_seed(recipe.stages[0].fit.seed)
     network = network_of(recipe.network, recipe.padding)

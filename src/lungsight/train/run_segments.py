@@ -31,6 +31,7 @@ from lungsight.train.build import build_cases
 from lungsight.train.export import write_networks
 from lungsight.train.export_segments import export_nodule_network, export_unet
 from lungsight.train.journal import Journal, duration
+from lungsight.train.precision import has_bfloat16
 from lungsight.train.pretrained import installed_source
 from lungsight.train.run_folder import Fold, begin_run, recipe_and_fold, split_patients
 from lungsight.train.segments_recipe import SegmentsRecipe
@@ -101,6 +102,8 @@ def train_segments(
     for warning in cases.warnings:
         say(f"warning: {warning}")
     say(f"{len(learned)} patients to learn from, {len(aside)} kept aside")
+    if not has_bfloat16():
+        say("float32 throughout: this processor has no instructions for bfloat16")
     journal = Journal(run, tuple(fit.batches for fit in recipe.fits), say)
     stages = Stages(run, recipe, cases, learned, aside, journal, say)
     unet = stages.train_unet()

@@ -20,6 +20,7 @@ from lungsight.train.cut_draw import CutCases, CutDraw, CutDrawer
 from lungsight.train.fit import Batch, fit
 from lungsight.train.journal import Journal
 from lungsight.train.nodule_networks import NoduleNetwork
+from lungsight.train.precision import computing
 from lungsight.train.pretrained import EfficientNetLite0, load_installed
 from lungsight.train.run_folder import save_weights
 from lungsight.train.segments_recipe import DetectionRecipe, MalignancyRecipe, OutlineRecipe, SegmentsRecipe, UNetRecipe
@@ -42,7 +43,7 @@ def slice_network(unet: UNet) -> SliceNetwork:
 
     def scores(field: NDArray[np.float32]) -> NDArray[np.float32]:
         tensor = torch.from_numpy(field).contiguous(memory_format=torch.channels_last)
-        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        with torch.inference_mode(), computing():
             found: NDArray[np.float32] = network(tensor).float().sigmoid().numpy()
         return found
 

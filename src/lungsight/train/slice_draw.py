@@ -17,6 +17,7 @@ from lungsight.train.cases import Motion, Tiles, change_hu, check_wanted, join_t
 from lungsight.train.draw import NoduleCases
 from lungsight.train.fit import Batch
 from lungsight.train.mining import LungCase, LungTiles, Search
+from lungsight.train.precision import computing
 from lungsight.train.recipe import AugmentConfig, MiningConfig
 from lungsight.train.unet import UNet
 
@@ -170,7 +171,7 @@ def slice_alarms(network: UNet, score: float) -> Search:
             return np.zeros((0, 2))
         image = field_of_slice(working_slice(np.asarray(case.hu[z]), case.spacing_mm), box)
         tensor = torch.from_numpy(image)[None, None].contiguous(memory_format=torch.channels_last)
-        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        with torch.inference_mode(), computing():
             scores = network.eval()(tensor).float().sigmoid()[0, 0].numpy()
         spots, count = ndimage.label(scores >= score)
         centres = np.array(ndimage.center_of_mass(spots > 0, spots, range(1, count + 1))).reshape(-1, 2)
