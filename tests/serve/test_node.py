@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -12,10 +13,11 @@ from pydicom import dcmread
 from lungsight.errors import WeightsError
 from lungsight.serve.entry import State
 from lungsight.serve.node import Node
+from lungsight.serve.queue import QUEUE_FILE, Queue
 from lungsight.serve.store import Store
 from orthanc import Orthanc, free_port, told_by
 from small_studies import SLICES, Study, storescu, wait_for, wait_until, write_study
-from stub_diagnosis import DIES_HU, EMPTY_HU, RAISES_HU, load_without_weights
+from stub_diagnosis import DIES_HU, EMPTY_HU, HANGS_HU, RAISES_HU, load_without_weights
 
 Start = Callable[..., Node]
 ONE_SET = Counter({"SEG": 1, "SR": 1, "OT": 1})
@@ -193,3 +195,17 @@ def test_a_node_that_is_closed_lets_go_of_all(start: Start) -> None:
     port = first.health.port
     first.close()
     assert start(health_port=port).health is not None
+
+
+def test_a_study_under_way_when_its_node_is_closed_is_left_to_the_next(start: Start, tmp_path: Path) -> None:
+    study = write_study(tmp_path, "hangs", HANGS_HU)
+    node = start()
+    send(node, study)
+    wait_for(node, study.uid, State.COMPLETE)
+    wait_until(lambda: any((tmp_path / "store").glob("tmp/*/ct/*.dcm")), "it is never diagnosed")
+    time.sleep(0.5)
+    node.close()
+    queue = Queue(tmp_path / "store" / QUEUE_FILE)
+    (left,) = queue.entries()
+    queue.close()
+    assert (left.state, left.attempts, left.note) == (State.COMPLETE, 0, "")

@@ -8,13 +8,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pydicom
 import pytest
 
 from lungsight.errors import OutputError, WeightsError
-from lungsight.serve.work import Job, Worker
+from lungsight.serve.work import ClosedError, Job, Worker
 from small_studies import wait_until, write_study
 from stub_diagnosis import DIES_HU, HANGS_HU, RAISES_HU, load, load_without_weights
 
@@ -69,6 +70,19 @@ def test_when_the_place_for_results_fails_it_is_tried_again(worker: Worker, tmp_
     one = job(tmp_path, "good")
     outcome = worker.run(dataclasses.replace(one, out=Path("/proc/no/such/place")))
     assert outcome.again, outcome
+
+
+def test_who_waits_for_a_worker_that_is_closed_is_told_nothing_of_the_study(tmp_path: Path) -> None:
+    worker = Worker(load, timeout_s=600)
+    worker.start()
+    worker.wait()
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(worker.run, job(tmp_path, "hangs", HANGS_HU))
+        time.sleep(0.5)  # time to be sent
+        worker.close()
+        assert isinstance(waiting.exception(timeout=20), ClosedError)
+    with pytest.raises(ClosedError):
+        worker.run(job(tmp_path / "later", "good"))
 
 
 def test_a_worker_without_weights_does_not_start() -> None:

@@ -28,6 +28,7 @@ __all__ = ["Node"]
 _REPORT = "sr.dcm"
 _TICK_S = 0.2
 _AFTER_BUG_S = 5.0
+_ENDING_S = 5.0
 _TIDY_S = 3600.0
 _DAY_S = 86_400.0
 _log = logging.getLogger(__name__)
@@ -60,6 +61,7 @@ class Node:
         self._tidied_at = float("-inf")
         self.meters = Meters()
         self._closing: list[Callable[[], None]] = []
+        self._threads: list[threading.Thread] = []
         try:
             self._open(load)
         except BaseException:
@@ -72,6 +74,7 @@ class Node:
         self._closing.append(self.store.close)
         self.queue = Queue(settings.store / QUEUE_FILE)
         self._closing.append(self.queue.close)
+        self._closing.append(self._join)
         self._worker = Worker(load, settings.diagnose_timeout_s)
         self._worker.start()
         self._closing.append(self._worker.close)
@@ -112,6 +115,12 @@ class Node:
         for close in reversed(self._closing):
             close()
         self._closing.clear()
+
+    def _join(self) -> None:
+        """Let each thread tell the queue how far it came, if that is soon."""
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join(_ENDING_S)
 
     def look(self) -> dict[str, Any]:
         """How the node is: version, studies by state, free space, associations, and what is wrong, as sentences."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import signal
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -16,10 +18,11 @@ from lungsight.errors import LungsightError, OutputError
 from lungsight.findings import Diagnosis
 from lungsight.orphans import end_with_parent
 
-__all__ = ["Diagnose", "Job", "Outcome", "Worker"]
+__all__ = ["ClosedError", "Diagnose", "Job", "Outcome", "Worker"]
 
 Diagnose = Callable[[CTVolume], Diagnosis]
 _DYING_S = 5.0
+_LOOK_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,10 @@ class Outcome:
     again: bool = False
 
 
+class ClosedError(Exception):
+    """The worker was closed before it was done with a job: of the study nothing can be said."""
+
+
 class Worker:
     """A process that diagnoses one study at a time, started when it is needed and again when it has died.
 
@@ -76,13 +83,16 @@ class Worker:
         self._timeout_s = timeout_s
         self._process: SpawnProcess | None = None
         self._pipe: Connection | None = None
+        self._in_use = threading.RLock()  # pipe and process belong to who has it
+        self._closed = False
 
     def start(self) -> None:
         """Start the process, without waiting for it."""
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_work, args=(self._load, theirs), name="diagnose", daemon=True)
-        self._process.start()
+        process = context.Process(target=_work, args=(self._load, theirs), name="diagnose", daemon=True)
+        process.start()
+        self._process = process
         theirs.close()  # or the end of the process would not be seen at ours
 
     def wait(self) -> None:
@@ -97,17 +107,33 @@ class Worker:
         try:
             ready = self._pipe.recv()
         except EOFError:
-            self.close()
+            self._end()
             what = "the process that diagnoses ended before it was ready"
             raise OutputError(what, "that it starts", "See the messages before this one.") from None
         if isinstance(ready, LungsightError):
-            self.close()
+            self._end()
             raise ready
 
     def run(self, job: Job) -> Outcome:
-        """Have a job done, and wait for it."""
+        """Have a job done, and wait for it.
+
+        Raises
+        ------
+        ClosedError
+            If another thread closes the worker meanwhile, or has.
+        """
+        with self._in_use:
+            if self._closed:
+                raise ClosedError
+            try:
+                return self._run(job)
+            finally:
+                if self._closed:
+                    raise ClosedError  # that it died, or whatever came of it, is not the study's doing
+
+    def _run(self, job: Job) -> Outcome:
         if self._process is None or not self._process.is_alive():
-            self.close()
+            self._end()
             self.start()
             self.wait()
         process, pipe = self._process, self._pipe
@@ -121,13 +147,25 @@ class Worker:
         except (EOFError, BrokenPipeError, ConnectionResetError):
             process.join(_DYING_S)
             code = process.exitcode
-            self.close()
+            self._end()
             return Outcome(f"The process that diagnosed it died (exit code {code}), out of memory perhaps.")
-        self.close()
+        self._end()
         return Outcome(f"It was not diagnosed in {self._timeout_s:g} s.")
 
     def close(self) -> None:
-        """End the process, whatever it is doing."""
+        """End the process, whatever it is doing, and what waits for it."""
+        self._closed = True
+        while not self._in_use.acquire(blocking=False):
+            process = self._process
+            if process is not None:
+                process.kill()  # whoever waits for it learns that it has ended
+            time.sleep(_LOOK_S)
+        try:
+            self._end()
+        finally:
+            self._in_use.release()
+
+    def _end(self) -> None:
         if self._process is not None:
             self._process.kill()
             self._process.join()
