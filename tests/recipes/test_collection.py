@@ -5,20 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pytest
 from recipes.windows.collection import Crops, load_crops
 
-from drawn_crops import AT_THE_BORDER, BRIGHT, DARK, HU_AT_0, HU_PER_LEVEL, IN_THE_MIDDLE, OTHER_BOX, write_crops
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    return write_crops(tmp_path_factory.mktemp("data"))
-
-
-@pytest.fixture(scope="module")
-def crops(folder: tuple[Path, Path]) -> Crops:
-    return load_crops(*folder)
+from drawn_crops import AT_THE_BORDER, BRIGHT, DARK, HU_AT_0, HU_PER_LEVEL, IN_THE_MIDDLE, OTHER_BOX
 
 
 def test_a_slice_counts_if_half_of_the_readers_outlined_it_or_with_the_ends(

@@ -8,10 +8,10 @@ import torch
 from recipes.segments.evaluate import _dice, outlines
 from recipes.segments.train_unet import VIRTUAL_SHARE, slice_cases, with_virtual
 from recipes.segments.virtual_nodules import VirtualNodules
-from recipes.windows.collection import Crops, load_crops
+from recipes.windows.collection import Crops
 from torch import Tensor
 
-from drawn_crops import IN_THE_MIDDLE, NODULES, SPACING_MM, write_crops
+from drawn_crops import IN_THE_MIDDLE, NODULES, SPACING_MM
 from lungsight.train.unet import UNet
 
 ALL = np.arange(len(NODULES))
@@ -29,11 +29,6 @@ class Bright(UNet):
         if self.more_px:
             bright = torch.nn.functional.max_pool2d(bright, 2 * self.more_px + 1, 1, self.more_px)
         return 40 * bright - 20
-
-
-@pytest.fixture(scope="module")
-def crops(tmp_path_factory: pytest.TempPathFactory) -> Crops:
-    return load_crops(*write_crops(tmp_path_factory.mktemp("data")))
 
 
 def test_a_perfect_network_outlines_every_nodule_also_at_the_border(crops: Crops) -> None:

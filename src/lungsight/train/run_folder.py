@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Sized
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from torch import nn
 
 from lungsight import __version__
 from lungsight.errors import InputError, LungsightError, OutputError
+from lungsight.train.precision import has_bfloat16
 from lungsight.train.recipe import Recipe
 from lungsight.train.segments_recipe import SegmentsRecipe
 from lungsight.train.split import folds
@@ -26,6 +27,7 @@ __all__ = [
     "recipe_and_fold",
     "save_weights",
     "split_patients",
+    "tell_of",
 ]
 
 _RECIPE = "recipe.toml"
@@ -177,6 +179,15 @@ def split_patients(
             raise InputError(f"{count} patients", f"at least {fold.count}, one a fold", "Ask for fewer folds.")
         aside = {p for p, k in folds(patient_ids, fold.count, seed).items() if k == fold.number - 1}
     return everyone - aside, frozenset(aside)
+
+
+def tell_of(warnings: Sequence[str], learned: Sized, aside: Sized, say: Callable[[str], None]) -> None:
+    """What a run begins with: what was amiss in the dataset, its patients, and what it computes in."""
+    for warning in warnings:
+        say(f"warning: {warning}")
+    say(f"{len(learned)} patients to learn from, {len(aside)} kept aside")
+    if not has_bfloat16():
+        say("float32 throughout: this processor has no instructions for bfloat16")
 
 
 def save_weights(network: nn.Module, folder: Path) -> None:

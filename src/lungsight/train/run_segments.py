@@ -31,9 +31,8 @@ from lungsight.train.build import build_cases
 from lungsight.train.export import write_networks
 from lungsight.train.export_segments import export_nodule_network, export_unet
 from lungsight.train.journal import Journal, duration
-from lungsight.train.precision import has_bfloat16
 from lungsight.train.pretrained import installed_source
-from lungsight.train.run_folder import Fold, begin_run, recipe_and_fold, split_patients
+from lungsight.train.run_folder import Fold, begin_run, recipe_and_fold, split_patients, tell_of
 from lungsight.train.segments_recipe import SegmentsRecipe
 from lungsight.train.segments_recipes import segments_recipe_from_toml, segments_recipe_to_toml
 from lungsight.train.segments_stages import NETWORKS, Stages, malignancy_network, slice_network
@@ -99,11 +98,7 @@ def train_segments(
         cases = build_cases(patients, recipe, run / "cases", lambda share: progress("cases", share))
         learned, aside = split_patients(cases.patient_ids, fold, recipe.validation, recipe.seed)
         _check_classes(cases, learned)
-    for warning in cases.warnings:
-        say(f"warning: {warning}")
-    say(f"{len(learned)} patients to learn from, {len(aside)} kept aside")
-    if not has_bfloat16():
-        say("float32 throughout: this processor has no instructions for bfloat16")
+    tell_of(cases.warnings, learned, aside, say)
     journal = Journal(run, tuple(fit.batches for fit in recipe.fits), say)
     stages = Stages(run, recipe, cases, learned, aside, journal, say)
     unet = stages.train_unet()
